@@ -1,0 +1,21 @@
+//! Keyrings that cannot change, and the one handle that swaps them.
+//!
+//! 1. A [`Keyring`] that exists is valid: ids are unique and exactly one key is
+//!    primary.
+//! 2. A [`Keychain`] holds every keyring of one epoch. It is built whole and
+//!    never mutated.
+//! 3. [`KeychainHandle`] publishes a keychain to all readers at once, without a
+//!    lock, and refuses an older epoch.
+
+mod chain;
+mod handle;
+mod key;
+mod ring;
+pub mod sources;
+
+pub use chain::{AnyKeyring, Keychain, NoKeyring};
+pub use handle::{KeychainHandle, Snapshot, StaleEpoch};
+pub use key::{
+    BudgetSpent, Key, KeyState, Origin, SEAL_LIMIT, SealBudget, Sealing, Signing, UnknownKeyState,
+};
+pub use ring::{InvalidKeyring, Keyring};
