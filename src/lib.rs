@@ -3,6 +3,11 @@
 
 pub mod catalog;
 pub mod clock;
+pub mod column;
+pub mod envelope;
 pub mod ids;
 pub mod keyring;
 pub mod material;
+pub mod rollover;
+#[cfg(feature = "store")]
+pub mod store;

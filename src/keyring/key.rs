@@ -9,7 +9,7 @@ use std::{
 };
 
 use aes_gcm::{Aes256Gcm, KeyInit};
-use hmac::{Hmac, KeyInit as _};
+use hmac::Hmac;
 use serde::{Deserialize, Serialize};
 use sha2::Sha256;
 

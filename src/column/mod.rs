@@ -1,0 +1,7 @@
+//! Sealed columns: which there are, and how their values are opened, sealed and rewrapped.
+
+mod registry;
+mod row;
+
+pub use registry::{Binding, Column, Kind, Registry, Table};
+pub use row::RowKey;

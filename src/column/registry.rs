@@ -1,0 +1,194 @@
+//! Which columns hold sealed values, and how.
+
+use std::{borrow::Cow, fmt};
+
+use crate::catalog::Secret;
+
+type Name = Cow<'static, str>;
+
+/// What one column holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// One value.
+    Text,
+    /// An array of text, each element a value (a JSON array of text on SQLite).
+    TextArray,
+    /// A JSON document with sealed leaves (FORMATS section 3.2).
+    Json,
+}
+
+/// What a value is bound to by its AAD.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Binding {
+    /// `<table>.<column>`.
+    Column,
+    /// `<table>.<column>:<row id>`.
+    Row,
+}
+
+/// One sealed column.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Column {
+    table: Name,
+    name: Name,
+    kind: Kind,
+    binding: Binding,
+    secret: Secret,
+    migrated: bool,
+}
+
+impl Column {
+    /// A column of `kind`, bound by column, under `APP_ENCRYPTION_KEY`.
+    #[must_use]
+    pub fn new(table: impl Into<Name>, name: impl Into<Name>, kind: Kind) -> Self {
+        Self {
+            table: table.into(),
+            name: name.into(),
+            kind,
+            binding: Binding::Column,
+            secret: Secret::AppEncryptionKey,
+            migrated: false,
+        }
+    }
+
+    /// A text column.
+    #[must_use]
+    pub fn text(table: impl Into<Name>, name: impl Into<Name>) -> Self {
+        Self::new(table, name, Kind::Text)
+    }
+
+    /// Binds each value to its row.
+    #[must_use]
+    pub const fn bound_by_row(mut self) -> Self {
+        self.binding = Binding::Row;
+        self
+    }
+
+    /// Seals under the keyring of `secret`.
+    #[must_use]
+    pub const fn under(mut self, secret: Secret) -> Self {
+        self.secret = secret;
+        self
+    }
+
+    /// Refuses the older, unbound formats and plaintext from now on (FORMATS section 0.1).
+    #[must_use]
+    pub const fn migrated(mut self) -> Self {
+        self.migrated = true;
+        self
+    }
+
+    /// The table's name.
+    #[must_use]
+    pub fn table(&self) -> &str {
+        &self.table
+    }
+
+    /// The column's name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// What it holds.
+    #[must_use]
+    pub const fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// What its values are bound to.
+    #[must_use]
+    pub const fn binding(&self) -> Binding {
+        self.binding
+    }
+
+    /// Whose keyring seals it.
+    #[must_use]
+    pub const fn secret(&self) -> Secret {
+        self.secret
+    }
+
+    /// Whether it refuses the older, unbound formats.
+    #[must_use]
+    pub const fn is_migrated(&self) -> bool {
+        self.migrated
+    }
+}
+
+/// `<table>.<column>`.
+impl fmt::Display for Column {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.table, self.name)
+    }
+}
+
+/// All sealed columns of one table: one pass covers them together.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Table {
+    name: Name,
+    columns: Vec<Column>,
+}
+
+impl Table {
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Its sealed columns, in the order of registration.
+    #[must_use]
+    pub fn columns(&self) -> &[Column] {
+        &self.columns
+    }
+}
+
+/// Every sealed column.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Registry {
+    tables: Vec<Table>,
+}
+
+impl Registry {
+    /// A registry without columns.
+    #[must_use]
+    pub fn empty() -> Self {
+        Self::default()
+    }
+
+    /// This registry with `column`; one that is there already is replaced.
+    #[must_use]
+    pub fn with(mut self, column: Column) -> Self {
+        match self.tables.iter_mut().find(|table| table.name == column.table) {
+            Some(table) => match table.columns.iter_mut().find(|c| c.name == column.name) {
+                Some(known) => *known = column,
+                None => table.columns.push(column),
+            },
+            None => self.tables.push(Table { name: column.table.clone(), columns: vec![column] }),
+        }
+        self
+    }
+
+    /// The tables, in the order of registration.
+    #[must_use]
+    pub fn tables(&self) -> &[Table] {
+        &self.tables
+    }
+
+    /// The table of this name.
+    #[must_use]
+    pub fn table(&self, name: &str) -> Option<&Table> {
+        self.tables.iter().find(|table| table.name == name)
+    }
+
+    /// The column of this name.
+    #[must_use]
+    pub fn column(&self, table: &str, name: &str) -> Option<&Column> {
+        self.table(table)?.columns.iter().find(|column| column.name == name)
+    }
+
+    /// Every column.
+    pub fn columns(&self) -> impl Iterator<Item = &Column> {
+        self.tables.iter().flat_map(|table| &table.columns)
+    }
+}

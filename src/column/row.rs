@@ -1,0 +1,59 @@
+//! The name of one row, whatever its primary key is made of.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+/// The primary key of a row: each part as the database prints it, in the key's order.
+///
+/// A `uuid` is lower-case canonical text, an integer is decimal. Kept as text, so
+/// that one cursor, one quarantine and one AAD serve every kind of key.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct RowKey(Vec<String>);
+
+impl RowKey {
+    /// A key of several parts, in the order of the primary key.
+    #[must_use]
+    pub const fn composite(parts: Vec<String>) -> Self {
+        Self(parts)
+    }
+
+    /// Its parts, in the order of the primary key.
+    #[must_use]
+    pub fn parts(&self) -> &[String] {
+        &self.0
+    }
+}
+
+impl From<&str> for RowKey {
+    fn from(part: &str) -> Self {
+        Self(vec![part.to_owned()])
+    }
+}
+
+impl From<Uuid> for RowKey {
+    fn from(part: Uuid) -> Self {
+        Self(vec![part.to_string()])
+    }
+}
+
+impl From<i64> for RowKey {
+    fn from(part: i64) -> Self {
+        Self(vec![part.to_string()])
+    }
+}
+
+/// The row id of an AAD (FORMATS section 2.4): the parts, joined by `:`.
+impl fmt::Display for RowKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, part) in self.0.iter().enumerate() {
+            if index > 0 {
+                f.write_str(":")?;
+            }
+            f.write_str(part)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,114 @@
+//! One rollover, as it is stored.
+
+use std::{fmt, str::FromStr};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    catalog::Secret,
+    clock::Timestamp,
+    envelope::Target,
+    ids::{KeyId, RolloverId},
+};
+
+use super::phase::Phase;
+
+/// How a rollover treats what the old key made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    /// The old key is accepted until nothing needs it.
+    Graceful,
+    /// The old key is retired as the new one is promoted.
+    Hard,
+}
+
+impl Mode {
+    /// Its name in the store and in JSON.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Graceful => "graceful",
+            Self::Hard => "hard",
+        }
+    }
+}
+
+impl fmt::Display for Mode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for Mode {
+    type Err = UnknownMode;
+    fn from_str(text: &str) -> Result<Self, UnknownMode> {
+        [Self::Graceful, Self::Hard]
+            .into_iter()
+            .find(|mode| mode.as_str() == text)
+            .ok_or(UnknownMode)
+    }
+}
+
+/// Text that names no mode.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a mode is `graceful` or `hard`")]
+pub struct UnknownMode;
+
+/// One rollover, as it is stored.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Rollover {
+    /// Its id.
+    pub id: RolloverId,
+    /// What is rolled over.
+    pub secret: Secret,
+    /// How.
+    pub mode: Mode,
+    /// Whether it only tells what a real one would do.
+    pub dry_run: bool,
+    /// Where it stands.
+    pub phase: Phase,
+    /// How often it has changed: the guard of every move.
+    pub revision: u64,
+    /// Since when it is paused, if it is.
+    pub paused_at: Option<Timestamp>,
+    /// Why it was asked for.
+    pub reason: String,
+    /// Who asked for it.
+    pub requested_by: String,
+    /// The key that it replaces.
+    pub from_key: KeyId,
+    /// The key that takes its place, once staged.
+    pub to_key: Option<KeyId>,
+    /// When it was asked for.
+    pub created_at: Timestamp,
+    /// When it last moved.
+    pub updated_at: Timestamp,
+    /// When every live replica had acknowledged the present primary.
+    pub settled_at: Option<Timestamp>,
+    /// What sealed columns are rewrapped to.
+    pub target: Target,
+    /// How many bulk passes have begun.
+    pub pass: u32,
+    /// The ceiling on rows rewrapped a second, if there is one.
+    pub max_rows_per_second: Option<u32>,
+    /// What keeps it from moving on, in words, if anything does.
+    pub blocked_by: Option<String>,
+    /// Whether an operator decided that quarantined rows do not block retiring.
+    pub accept_quarantined: bool,
+    /// What a dry run found, or what the end of a real run counted.
+    pub report: Option<serde_json::Value>,
+}
+
+impl Rollover {
+    /// The key that runs dry in this phase, if one does.
+    #[must_use]
+    pub const fn draining_key(&self) -> Option<&KeyId> {
+        match self.phase {
+            Phase::Promoted | Phase::Drained => Some(&self.from_key),
+            Phase::RollingBack => self.to_key.as_ref(),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! Everything durable, behind traits that speak domain types: no other code
+//! knows which database runs.
+//!
+//! 1. [`Store::commit`] is the only way to change keys and rollovers: one
+//!    transaction, guarded by what was read, with its audit entries inside.
+//! 2. [`Rows::write`] is the only way to change a sealed value from outside a
+//!    handler: compare-and-set in one statement, the cursor in the same transaction.
+//! 3. Lease expiry is judged by the database's clock; every other time is passed in.
+
+mod error;
+mod record;
+mod rows;
+
+use std::{fmt, time::Duration};
+
+use async_trait::async_trait;
+
+pub use error::StoreError;
+pub use record::{
+    Actor, AuditEntry, AuditRecord, Beat, Change, Committed, Custody, KeyChange, KeyRecord, Lease,
+    NewRange, Outcome, PassProgress, Progress, Quarantined, Range, ReplicaRecord, RolloverChange,
+};
+pub use rows::{
+    Aim, ColumnCensus, ColumnFault, Row, Rows, Survey, TableShape, Update, Window, Written,
+};
+
+use crate::{
+    catalog::Secret,
+    clock::Timestamp,
+    ids::{Epoch, KeyId, ReplicaId, RolloverId},
+    rollover::Rollover,
+};
+
+/// Keys, rollovers, replicas, passes and the audit trail.
+#[async_trait]
+pub trait Store: Rows + fmt::Debug + Send + Sync + 'static {
+    /// The present epoch alone: one indexed read, polled by every replica.
+    async fn epoch(&self) -> Result<Epoch, StoreError>;
+
+    /// The present epoch and every key, from one snapshot.
+    async fn custody(&self) -> Result<Custody, StoreError>;
+
+    /// Applies `change` whole or not at all.
+    ///
+    /// Answers [`Committed::Conflict`] when a guard does not hold any more (another
+    /// replica was first), and [`Committed::Busy`] when a new rollover is refused
+    /// because one is in progress. A change that bumps the epoch tells every
+    /// replica (NOTIFY `breeze_rollover` on PostgreSQL).
+    async fn commit(&self, change: &Change) -> Result<Committed, StoreError>;
+
+    /// Raises the longest lifetime that `key` has signed to at least `lifetime`.
+    async fn raise_lifetime(
+        &self,
+        secret: Secret,
+        key: &KeyId,
+        lifetime: Duration,
+    ) -> Result<(), StoreError>;
+
+    /// Adds `count` seals to `key`, and answers how many are known in all.
+    async fn settle_seals(
+        &self,
+        secret: Secret,
+        key: &KeyId,
+        count: u64,
+    ) -> Result<u64, StoreError>;
+
+    /// Registers a replica, or renews its lease and notes the epochs that it reports.
+    async fn renew(&self, beat: &Beat) -> Result<Lease, StoreError>;
+
+    /// Ends a replica's lease at once.
+    async fn deregister(&self, replica: ReplicaId) -> Result<(), StoreError>;
+
+    /// Every replica whose lease has not been over for long, with whether it is live.
+    async fn replicas(&self) -> Result<Vec<ReplicaRecord>, StoreError>;
+
+    /// One rollover.
+    async fn rollover(&self, id: RolloverId) -> Result<Option<Rollover>, StoreError>;
+
+    /// Rollovers, newest first, before `before` if given.
+    async fn rollovers(
+        &self,
+        before: Option<RolloverId>,
+        limit: u32,
+    ) -> Result<Vec<Rollover>, StoreError>;
+
+    /// Rollovers in progress, oldest first. One whose phase this version does not
+    /// know is left out: a newer version drives it.
+    async fn active_rollovers(&self) -> Result<Vec<Rollover>, StoreError>;
+
+    /// How far the ranges of one pass are; `None` when the pass has no ranges yet.
+    async fn pass(
+        &self,
+        rollover: RolloverId,
+        pass: u32,
+    ) -> Result<Option<PassProgress>, StoreError>;
+
+    /// Takes an unfinished range whose lease is free or over, oldest first, for `lease`.
+    async fn claim_range(
+        &self,
+        rollover: RolloverId,
+        pass: u32,
+        replica: ReplicaId,
+        lease: Duration,
+    ) -> Result<Option<Range>, StoreError>;
+
+    /// Notes that a range is finished. Its cursor and counts are kept.
+    async fn finish_range(&self, range: &Range) -> Result<(), StoreError>;
+
+    /// Rows that no key opens, oldest first.
+    async fn quarantined(&self, limit: u32) -> Result<Vec<Quarantined>, StoreError>;
+
+    /// Forgets quarantined rows of `table` that were last seen before `before`:
+    /// a later pass opened them.
+    async fn release_quarantine(&self, before: Timestamp) -> Result<u64, StoreError>;
+
+    /// Adds one entry to the audit trail outside any change (a refused call).
+    async fn record(&self, entry: &AuditEntry) -> Result<(), StoreError>;
+
+    /// The audit trail, newest first, before `before` if given.
+    async fn audit(
+        &self,
+        before: Option<uuid::Uuid>,
+        limit: u32,
+    ) -> Result<Vec<AuditRecord>, StoreError>;
+}
