@@ -8,8 +8,12 @@
 //! 3. Lease expiry is judged by the database's clock; every other time is passed in.
 
 mod error;
+#[cfg(feature = "postgres")]
+pub mod postgres;
 mod record;
 mod rows;
+#[cfg(feature = "sqlite")]
+pub mod sqlite;
 
 use std::{fmt, time::Duration};
 
@@ -20,9 +24,7 @@ pub use record::{
     Actor, AuditEntry, AuditRecord, Beat, Change, Committed, Custody, KeyChange, KeyRecord, Lease,
     NewRange, Outcome, PassProgress, Progress, Quarantined, Range, ReplicaRecord, RolloverChange,
 };
-pub use rows::{
-    Aim, ColumnCensus, ColumnFault, Row, Rows, Survey, TableShape, Update, Window, Written,
-};
+pub use rows::{ColumnCensus, ColumnFault, Row, Rows, Survey, TableShape, Update, Window, Written};
 
 use crate::{
     catalog::Secret,

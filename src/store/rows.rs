@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use serde::Serialize;
 
 use super::{Progress, StoreError};
-use crate::column::{Column, Registry, RowKey, Table};
+use crate::column::{Aim, Column, Registry, RowKey, Table};
 
 /// A registered table as it is in the live schema.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -93,13 +93,6 @@ pub struct Window<'a> {
     pub after: Option<&'a RowKey>,
     /// Rows up to and including this key; `None`: to the last.
     pub upto: Option<&'a RowKey>,
-}
-
-/// What a value of one column looks like when nothing is left to do with it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Aim {
-    /// Any of these prefixes is final: `enc:v3:<primary>:` for the target `bound`.
-    pub prefixes: Vec<String>,
 }
 
 /// One row that may hold something stale.
