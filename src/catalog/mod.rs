@@ -36,12 +36,17 @@ pub struct Entry {
     pub name: &'static str,
     /// Other variables that Breeze reads in its place, in order.
     pub aliases: &'static [&'static str],
+    /// The variables of its previous values: one value, or a JSON array of values,
+    /// newest first (FORMATS section 0.3).
+    pub previous: &'static [&'static str],
     /// The variable of its ring (a JSON object: key id to source), and that ring's aliases.
     pub keyring: &'static [&'static str],
     /// The variable that names the ring's active key, and its aliases.
     pub active_id: &'static [&'static str],
     /// Other secrets that once sealed for it, tried last (FORMATS section 2.1).
     pub legacy: &'static [&'static str],
+    /// What Breeze's own tests seal with when `NODE_ENV=test` names no key (FORMATS sections 2.1 and 4).
+    pub test_value: Option<&'static str>,
     /// What it does.
     pub class: Class,
     /// What it protects.
@@ -66,9 +71,11 @@ pub const CATALOG: &[Entry] = &[
         secret: Secret::JwtSecret,
         name: "JWT_SECRET",
         aliases: &[],
+        previous: &["JWT_SECRET_PREVIOUS"],
         keyring: &["JWT_SIGNING_KEYRING"],
         active_id: &["JWT_ACTIVE_KID"],
         legacy: &[],
+        test_value: None,
         class: Class::Signing,
         protects: "access, refresh and viewer tokens",
         interval: Duration::from_secs(90 * DAY),
@@ -81,9 +88,11 @@ pub const CATALOG: &[Entry] = &[
         secret: Secret::AppEncryptionKey,
         name: "APP_ENCRYPTION_KEY",
         aliases: &["SSO_ENCRYPTION_KEY", "SECRET_ENCRYPTION_KEY"],
+        previous: &["APP_ENCRYPTION_KEY_PREVIOUS", "OLD_ENCRYPTION_KEY"],
         keyring: &["APP_ENCRYPTION_KEYRING", "SECRET_ENCRYPTION_KEYRING"],
         active_id: &["APP_ENCRYPTION_KEY_ID", "SECRET_ENCRYPTION_KEY_ID"],
         legacy: &["JWT_SECRET", "SESSION_SECRET"],
+        test_value: Some("test-only-secret-encryption-key"),
         class: Class::Sealing,
         protects: "the sealed columns of the registry",
         interval: Duration::from_secs(365 * DAY),
@@ -96,9 +105,11 @@ pub const CATALOG: &[Entry] = &[
         secret: Secret::MfaEncryptionKey,
         name: "MFA_ENCRYPTION_KEY",
         aliases: &[],
+        previous: &["MFA_ENCRYPTION_KEY_PREVIOUS"],
         keyring: &[],
         active_id: &[],
         legacy: &[],
+        test_value: Some("test-only-mfa-encryption-key"),
         class: Class::Sealing,
         protects: "the TOTP seeds in users.mfa_secret",
         interval: Duration::from_secs(365 * DAY),

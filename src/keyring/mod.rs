@@ -10,6 +10,7 @@
 mod chain;
 mod handle;
 mod key;
+pub mod reconcile;
 mod ring;
 pub mod sources;
 

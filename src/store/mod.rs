@@ -7,6 +7,7 @@
 //!    handler: compare-and-set in one statement, the cursor in the same transaction.
 //! 3. Lease expiry is judged by the database's clock; every other time is passed in.
 
+pub mod custody;
 mod error;
 #[cfg(feature = "postgres")]
 pub mod postgres;

@@ -1,0 +1,42 @@
+//! Reads keys from the environment and from files, and tells every fault at once.
+//!
+//! 1. Breeze's own variables mean what they mean to Breeze (FORMATS sections 2.1,
+//!    2.2, 4 and 5); every secret also has `_PREVIOUS`, every variable also `_FILE`.
+//! 2. A fault names the variable, never its value, nor text that stood in its place.
+//! 3. The same value has the same key id in every process: a key without a name is
+//!    called by its fingerprint.
+//! 4. What is accepted is not weaker than what signs: a key that verifies tokens is
+//!    checked like the one that makes them. A key that only opens may be weak, or
+//!    shared, since that is what one rolls over from.
+//!
+//! | variable | holds | becomes |
+//! |---|---|---|
+//! | `NAME`, or an alias | one value | the primary key, unless a ring has one |
+//! | `NAME_PREVIOUS` | one value, or a JSON array, newest first | keys that are accepted |
+//! | ring and active id | a JSON object, and a key id of it | named keys, one of them primary |
+//! | another secret (`legacy`) | one value, trimmed | keys that open, tried last |
+//! | any of these with `_FILE` | a path | the same, from a file |
+//! | `BREEZE_SECRETS_DIR` | a directory | each file in it, as the variable of its name |
+
+mod check;
+mod declared;
+mod environment;
+mod fault;
+mod json;
+mod rules;
+
+pub use check::{ValueFault, check_value};
+pub use declared::{Declared, DeclaredKey, UnusableKeys, derived_id};
+pub use environment::{Environment, SECRETS_DIR, Strictness, Value};
+pub use fault::{Fault, Faults, RingFault};
+
+/// The variable of the key that seals the key store.
+pub const ROOT_KEY: &str = "BREEZE_ROOT_KEY";
+
+/// The variable of its previous values.
+pub const ROOT_KEY_PREVIOUS: &str = "BREEZE_ROOT_KEY_PREVIOUS";
+
+#[cfg(feature = "store")]
+pub(crate) use check::{Weakness, weakness};
+#[cfg(feature = "store")]
+pub(crate) use rules::{previous, told};

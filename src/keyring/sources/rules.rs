@@ -1,0 +1,305 @@
+//! What Breeze's variables mean for one secret.
+//!
+//! The primary key is the active key of the ring, or else `NAME`; the table of
+//! [`Reading::primary`] says when. This is the order of trial:
+//!
+//! 1. the primary key,
+//! 2. `NAME`, which made the values and tokens that name no key,
+//! 3. `NAME_PREVIOUS`, newest first,
+//! 4. the ring's other keys,
+//! 5. the legacy secrets.
+
+use super::{
+    check::{Weakness, weakness},
+    declared::{DeclaredKey, derived_id},
+    environment::{Environment, Strictness, Value},
+    fault::{Fault, RingFault},
+    json,
+};
+use crate::{
+    catalog::{Class, Entry},
+    ids::KeyId,
+    keyring::Origin,
+    material::{Fingerprint, Material},
+};
+
+/// What one secret's variables hold. A variable that is faulty is absent here,
+/// and its fault is told.
+pub(super) struct Reading<'a> {
+    entry: &'a Entry,
+    own: Option<Value>,
+    previous: Vec<(Material, Origin)>,
+    ring: Option<Ring>,
+    active: Option<Value>,
+    /// What Breeze seals with outside production when nothing is set.
+    fallback: Option<Value>,
+    legacy: Vec<Value>,
+}
+
+struct Ring {
+    origin: Origin,
+    name: String,
+    keys: Vec<(KeyId, Material)>,
+}
+
+/// Which key is primary.
+enum Primary {
+    /// The ring's key of this id.
+    Ring(KeyId),
+    /// `NAME`, under this id if one is set.
+    Own(Option<KeyId>),
+}
+
+impl<'a> Reading<'a> {
+    pub(super) fn take(
+        environment: &Environment,
+        entry: &'a Entry,
+        faults: &mut Vec<Fault>,
+    ) -> Self {
+        let names: Vec<_> = [entry.name].iter().chain(entry.aliases).copied().collect();
+        let own = told(environment.first(&names), faults);
+        // Ring and active id mean something together only.
+        let (ring, active) = match (ring(environment, entry), environment.first(entry.active_id)) {
+            (Ok(ring), Ok(active)) => (ring, active),
+            (ring, active) => {
+                faults.extend(ring.err().into_iter().chain(active.err()));
+                (None, None)
+            }
+        };
+        let legacy = || {
+            // One that cannot be read is told where it is at home.
+            entry.legacy.iter().filter_map(|name| environment.lookup(name).ok().flatten())
+        };
+        let fallback = match environment.strictness() {
+            _ if own.is_some() => None,
+            Strictness::Production => None,
+            Strictness::Development => legacy().next(),
+            Strictness::Test => legacy()
+                .next()
+                .or_else(|| Value::new(entry.test_value?, Origin::Environment("NODE_ENV".into()))),
+        };
+        Self {
+            entry,
+            own,
+            previous: told(previous(environment, entry.previous), faults),
+            ring,
+            active,
+            fallback,
+            legacy: legacy().filter_map(Value::trimmed).collect(),
+        }
+    }
+
+    /// The keys of this secret's own domain, each with its variable: no other
+    /// secret may have them.
+    pub(super) fn domain(&self) -> Vec<(Fingerprint, String)> {
+        let own = self.own.iter().map(|value| (value.fingerprint(), value.name().to_owned()));
+        let ring = self.ring.iter().flat_map(|ring| {
+            ring.keys.iter().map(|(_, material)| (material.fingerprint(), ring.name.clone()))
+        });
+        own.chain(ring).collect()
+    }
+
+    /// The keys in the order of trial.
+    pub(super) fn keys(self, faults: &mut Vec<Fault>) -> Vec<DeclaredKey> {
+        let entry = self.entry;
+        let primary = self.primary().unwrap_or_else(|fault| {
+            faults.push(fault);
+            Primary::Own(None)
+        });
+        let (active, own_is_primary, own_id) = match primary {
+            Primary::Ring(id) => (Some(id), false, None),
+            Primary::Own(id) => (None, true, id),
+        };
+
+        let mut keys = Vec::new();
+        let (first, rest): (Vec<_>, Vec<_>) = self
+            .ring
+            .into_iter()
+            .flat_map(|Ring { origin, keys, .. }| {
+                keys.into_iter().map(move |key| (key, origin.clone()))
+            })
+            .partition(|((id, _), _)| active.as_ref() == Some(id));
+        for ((id, material), origin) in first {
+            add(&mut keys, DeclaredKey { is_primary: true, ..named(id, material, origin) });
+        }
+        let is_fallback = self.own.is_none();
+        if let Some((material, origin)) = self.own.or(self.fallback).map(Value::into_key) {
+            let id = own_id.unwrap_or_else(|| derived_id(material.fingerprint()));
+            let key = DeclaredKey { id, ..unnamed(material, origin) };
+            add(&mut keys, DeclaredKey { is_primary: own_is_primary, is_fallback, ..key });
+        }
+        for (material, origin) in self.previous {
+            add(&mut keys, unnamed(material, origin));
+        }
+        for ((id, material), origin) in rest {
+            add(&mut keys, named(id, material, origin));
+        }
+        for (material, origin) in self.legacy.into_iter().map(Value::into_key) {
+            add(&mut keys, unnamed(material, origin));
+        }
+        tell_weak(entry, &keys, faults);
+        tell_same_ids(entry, &keys, faults);
+        keys
+    }
+
+    /// Which key is primary (FORMATS sections 2.2 and 5).
+    ///
+    /// | ring | active id | sealing | signing |
+    /// |---|---|---|---|
+    /// | has it | set | that key | that key |
+    /// | lacks it, or none | set | `NAME` under that id, else a fault | a fault |
+    /// | some | not set | `NAME`, else a fault | a fault |
+    /// | none | not set | `NAME` | `NAME` |
+    fn primary(&self) -> Result<Primary, Fault> {
+        match self.entry.class {
+            Class::Sealing => self.sealing_primary(),
+            Class::Signing => self.signing_primary(),
+        }
+    }
+
+    fn sealing_primary(&self) -> Result<Primary, Fault> {
+        let Some(active) = &self.active else {
+            return match &self.ring {
+                Some(ring) if self.own.is_none() && self.fallback.is_none() => {
+                    Err(self.no_active_id(ring))
+                }
+                _ => Ok(Primary::Own(None)),
+            };
+        };
+        let id = KeyId::new(json::trim(active.expose_text()))
+            .map_err(|_| Fault::ActiveIdInvalid { name: active.name().to_owned() })?;
+        if self.ring.iter().flat_map(|ring| &ring.keys).any(|(known, _)| *known == id) {
+            Ok(Primary::Ring(id))
+        } else if self.own.is_some() {
+            Ok(Primary::Own(Some(id)))
+        } else {
+            Err(self.unknown_active_id(active))
+        }
+    }
+
+    /// The active id is not trimmed, as Breeze does not trim it.
+    fn signing_primary(&self) -> Result<Primary, Fault> {
+        match (&self.ring, &self.active) {
+            (None, None) => Ok(Primary::Own(None)),
+            (None, Some(active)) => Err(Fault::ActiveIdWithoutRing {
+                name: active.name().to_owned(),
+                ring: first(self.entry.keyring),
+            }),
+            (Some(ring), None) => Err(self.no_active_id(ring)),
+            (Some(ring), Some(active)) => ring
+                .keys
+                .iter()
+                .find(|(id, _)| id.as_str() == active.expose_text())
+                .map(|(id, _)| Primary::Ring(id.clone()))
+                .ok_or_else(|| self.unknown_active_id(active)),
+        }
+    }
+
+    fn no_active_id(&self, ring: &Ring) -> Fault {
+        Fault::ActiveIdMissing { name: first(self.entry.active_id), ring: ring.name.clone() }
+    }
+
+    fn unknown_active_id(&self, active: &Value) -> Fault {
+        let ring = self.ring.as_ref().map_or_else(|| first(self.entry.keyring), |r| r.name.clone());
+        Fault::ActiveIdUnknown { name: active.name().to_owned(), ring }
+    }
+}
+
+/// The ring, if one is set. Blank text is no ring. Breeze wants a signing ring to
+/// hold a key; a sealing ring may be empty, and is none then.
+fn ring(environment: &Environment, entry: &Entry) -> Result<Option<Ring>, Fault> {
+    let Some(value) = environment.first(entry.keyring)? else { return Ok(None) };
+    if json::trim(value.expose_text()).is_empty() {
+        return Ok(None);
+    }
+    let name = value.name().to_owned();
+    let keys = match json::ring(value.expose_text()) {
+        Ok(keys) if !keys.is_empty() => keys,
+        Ok(_) if entry.class == Class::Sealing => return Ok(None),
+        Ok(_) => return Err(Fault::Ring { name, fault: RingFault::Empty }),
+        Err(fault) => return Err(Fault::Ring { name, fault }),
+    };
+    Ok(Some(Ring { origin: value.origin().clone(), name, keys }))
+}
+
+/// Previous values: those of each variable in turn.
+pub(crate) fn previous(
+    environment: &Environment,
+    names: &[&str],
+) -> Result<Vec<(Material, Origin)>, Fault> {
+    let mut keys = Vec::new();
+    for name in names {
+        let Some(value) = environment.lookup(name)? else { continue };
+        let listed = json::list(value.expose_text())
+            .ok_or_else(|| Fault::Previous { name: value.name().to_owned() })?;
+        keys.extend(listed.into_iter().map(|material| (material, value.origin().clone())));
+    }
+    Ok(keys)
+}
+
+const fn named(id: KeyId, material: Material, origin: Origin) -> DeclaredKey {
+    DeclaredKey { id, material, origin, unnamed: false, is_primary: false, is_fallback: false }
+}
+
+fn unnamed(material: Material, origin: Origin) -> DeclaredKey {
+    let id = derived_id(material.fingerprint());
+    DeclaredKey { id, material, origin, unnamed: true, is_primary: false, is_fallback: false }
+}
+
+/// Adds `key`, or lets it join one of the same material, where that keeps both
+/// meanings: unless both have an id of their own.
+fn add(keys: &mut Vec<DeclaredKey>, key: DeclaredKey) {
+    let joins = |known: &&mut DeclaredKey| {
+        known.material == key.material
+            && (known.is_derived() || key.is_derived() || known.id == key.id)
+    };
+    match keys.iter_mut().find(joins) {
+        Some(known) => {
+            known.unnamed |= key.unnamed;
+            known.is_primary |= key.is_primary;
+            if known.is_derived() {
+                known.id = key.id;
+                known.origin = key.origin;
+            }
+        }
+        None => keys.push(key),
+    }
+}
+
+/// Keys that sign, seal or verify must be strong. Keys that only open need not be:
+/// a weak one is what one rolls over from.
+fn tell_weak(entry: &Entry, keys: &[DeclaredKey], faults: &mut Vec<Fault>) {
+    for key in keys.iter().filter(|key| key.is_primary || entry.class == Class::Signing) {
+        let name = key.variable().to_owned();
+        faults.extend(weakness(key.material.expose_source(), entry.min_length).map(
+            |weak| match weak {
+                Weakness::Short => Fault::Short { name, min: entry.min_length },
+                Weakness::Placeholder => Fault::Placeholder { name },
+            },
+        ));
+    }
+}
+
+fn tell_same_ids(entry: &Entry, keys: &[DeclaredKey], faults: &mut Vec<Fault>) {
+    for (index, key) in keys.iter().enumerate() {
+        if let Some(known) = keys[..index].iter().find(|known| known.id == key.id) {
+            faults.push(Fault::SameId {
+                secret: entry.name.to_owned(),
+                first: known.variable().to_owned(),
+                second: key.variable().to_owned(),
+            });
+        }
+    }
+}
+
+fn first(names: &[&str]) -> String {
+    names.first().copied().unwrap_or_default().to_owned()
+}
+
+/// The value, or nothing and its fault told.
+pub(crate) fn told<T: Default>(result: Result<T, Fault>, faults: &mut Vec<Fault>) -> T {
+    result.unwrap_or_else(|fault| {
+        faults.push(fault);
+        T::default()
+    })
+}
