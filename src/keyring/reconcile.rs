@@ -255,3 +255,6 @@ fn compare<'a>(
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -40,3 +40,6 @@ pub const ROOT_KEY_PREVIOUS: &str = "BREEZE_ROOT_KEY_PREVIOUS";
 pub(crate) use check::{Weakness, weakness};
 #[cfg(feature = "store")]
 pub(crate) use rules::{previous, told};
+
+#[cfg(test)]
+mod tests;
