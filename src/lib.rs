@@ -7,7 +7,10 @@ pub mod column;
 pub mod envelope;
 pub mod ids;
 pub mod keyring;
+pub mod layer;
 pub mod material;
+pub mod problem;
 pub mod rollover;
 #[cfg(feature = "store")]
 pub mod store;
+pub mod token;
