@@ -4,6 +4,10 @@
 #![cfg(feature = "store")]
 #![allow(clippy::unwrap_used, reason = "a test may fail loudly")]
 
+use aes_gcm::{
+    Aes256Gcm, KeyInit,
+    aead::{Aead, Payload},
+};
 use breeze_rollover::{
     catalog::Secret,
     clock::Timestamp,
@@ -11,7 +15,7 @@ use breeze_rollover::{
     keyring::{
         KeyState, Keychain, Origin,
         reconcile::{Action, Agreement, Stored, reconcile},
-        sources::{Declared, Environment, check_value, derived_id},
+        sources::{Declared, DeclaredKey, Environment, check_value, derived_id},
     },
     material::Material,
     store::{
@@ -107,6 +111,72 @@ fn the_store_and_the_environment_alone_make_the_same_keyrings() {
     assert_eq!(ring.primary().id(), &KeyId::new("k-2026").unwrap());
     assert_eq!(ring.unnamed().count(), 3, "generation 2, generation 1, JWT_SECRET");
     assert_eq!(ring.keys().count(), 5);
+}
+
+/// Opens `enc:` text as FORMATS sections 1 and 2 say, with any of `keys`.
+fn open(sealed: &str, aad: &str, keys: &[DeclaredKey]) -> Option<String> {
+    let mut head: Vec<_> = sealed.split(':').collect();
+    let payload = head.pop()?;
+    let part = |part| base64_simd::URL_SAFE_NO_PAD.decode_to_vec(part).ok();
+    let parts: Vec<_> = payload.split('.').map(part).collect::<Option<_>>()?;
+    let [nonce, tag, text] = &parts[..] else { return None };
+    let aad = if head[1] == "v3" { aad } else { "" };
+    let may_open = |key: &&DeclaredKey| match head.get(2) {
+        Some(id) => key.id.as_str() == *id,
+        None => key.unnamed,
+    };
+    keys.iter().filter(may_open).find_map(|key| {
+        let cipher = Aes256Gcm::new(&(*key.material.derive_aes256()).into());
+        let nonce: [u8; 12] = nonce.as_slice().try_into().ok()?;
+        let msg = &[text.as_slice(), tag].concat();
+        let opened = cipher.decrypt(&nonce.into(), Payload { msg, aad: aad.as_bytes() }).ok()?;
+        String::from_utf8(opened).ok()
+    })
+}
+
+#[test]
+fn the_declared_keys_open_what_breeze_sealed_in_the_same_environment() {
+    let file = include_str!("vectors/breeze-vectors.json");
+    let file: serde_json::Value = serde_json::from_str(file).unwrap();
+    let (mut sealed, mut opened) = (0, 0);
+    for vector in file["vectors"].as_array().unwrap() {
+        let (argument, answer) = (&vector["args"][0], &vector["expected"]["ok"]);
+        let (Some(argument), Some(answer)) = (argument.as_str(), answer.as_str()) else { continue };
+        let variables: Vec<_> = vector["env"]
+            .as_object()
+            .unwrap()
+            .iter()
+            .map(|(name, text)| (name.as_str(), text.as_str().unwrap()))
+            .collect();
+        let declare = || Declared::read(&environment(&variables), &[]).unwrap();
+        let aad = vector["args"][1]["aad"].as_str().unwrap_or_default();
+        match vector["op"].as_str().unwrap() {
+            // The key that Breeze seals with is the primary one.
+            "encryptSecret" if !argument.starts_with("enc:") => {
+                let declared = declare();
+                let primary = declared.keys(APP).iter().position(|key| key.is_primary).unwrap();
+                let primary = &declared.keys(APP)[primary..=primary];
+                assert_eq!(open(answer, aad, primary).as_deref(), Some(argument), "{vector}");
+                sealed += 1;
+            }
+            // What Breeze opens, an accepted key opens.
+            "decryptSecret" if argument.starts_with("enc:") && is_canonical(argument) => {
+                let plaintext = open(argument, aad, declare().keys(APP));
+                assert_eq!(plaintext.as_deref(), Some(answer), "{vector}");
+                opened += 1;
+            }
+            _ => {}
+        }
+    }
+    assert!(sealed > 30 && opened > 10, "{sealed} sealed, {opened} opened");
+}
+
+/// Whether a value is as Breeze writes it, and not one of the odd ones that it reads.
+fn is_canonical(sealed: &str) -> bool {
+    let payload = sealed.rsplit(':').next().unwrap();
+    let lengths: Vec<_> = payload.split('.').map(str::len).collect();
+    let is_base64url = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    payload.chars().all(is_base64url) && matches!(lengths[..], [16, 22, _])
 }
 
 /// Every fault, refusal and Debug of a whole start, none of which may show a key.

@@ -85,7 +85,7 @@ pub enum Action<'a> {
 pub enum Note {
     /// The environment's primary key is not the store's.
     #[error(
-        "{variable} holds key {declared}, which is {}; {primary} is the primary key of {secret} and stays it. Remove {variable}, or start a rollover if you want another key",
+        "{variable} holds key {declared}, which is {}; {primary} is the primary key of {secret} and stays it; remove {variable}, or start a rollover if you want another key",
         state.as_str()
     )]
     NotPrimary {

@@ -26,6 +26,9 @@ fn stored(id: &str, value: usize, state: KeyState, rank: i64) -> Stored {
     Stored { secret: JWT, id, fingerprint: print(value), state, rank }
 }
 
+/// What it shows, the variables, the store, and what is done.
+type Case<'a> = (&'a str, Vec<(&'a str, &'a str)>, Vec<Stored>, Vec<&'a str>);
+
 /// What is done to `JWT_SECRET`, in words; refusals begin with `refused`.
 fn agree(variables: &[(&str, &str)], stored: &[Stored]) -> Vec<String> {
     let declared = declared(variables);
@@ -69,7 +72,7 @@ fn environment_and_store_agree_or_say_why_not() {
     };
     let swapped = ring(&[("a", v1), ("b", v0)]);
     let in_use = || stored("a", 0, Primary, 5);
-    let cases: Vec<(&str, Vec<(&str, &str)>, Vec<Stored>, Vec<&str>)> = vec![
+    let cases: Vec<Case<'_>> = vec![
         (
             "a first start adopts all",
             vec![("JWT_SECRET", v0), ("JWT_SECRET_PREVIOUS", v1)],

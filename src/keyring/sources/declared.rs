@@ -73,8 +73,10 @@ impl Declared {
         let mut domains = vec![root_domain(environment, &mut faults)];
         let mut keys = BTreeMap::new();
         for secret in Secret::all() {
+            let entry = secret.entry();
+            faults.extend(entry.legacy.iter().filter_map(|name| environment.lookup(name).err()));
             let before = faults.len();
-            let reading = Reading::take(environment, secret.entry(), &mut faults);
+            let reading = Reading::take(environment, entry, &mut faults);
             domains.push(reading.domain());
             let declared = reading.keys(&mut faults);
             let is_missing = !declared.iter().any(|key| key.is_primary);

@@ -128,7 +128,7 @@ impl Environment {
     /// [`Fault`] when more than one of them is set, or one cannot be read.
     pub fn lookup(&self, name: &str) -> Result<Option<Value>, Fault> {
         let mut found = None;
-        for source in [Self::from_variable, Self::from_named_file, Self::from_directory] {
+        for source in [Self::direct, Self::in_named_file, Self::in_directory] {
             match (source(self, name)?, &found) {
                 (Some(second), Some(first)) => return Err(given_twice(first, &second)),
                 (Some(value), None) => found = Some(value),
@@ -156,12 +156,12 @@ impl Environment {
         }
     }
 
-    fn from_variable(&self, name: &str) -> Result<Option<Value>, Fault> {
+    fn direct(&self, name: &str) -> Result<Option<Value>, Fault> {
         let origin = || Origin::Environment(name.to_owned());
         Ok(self.variable(name)?.and_then(|text| Value::new(text.as_str(), origin())))
     }
 
-    fn from_named_file(&self, name: &str) -> Result<Option<Value>, Fault> {
+    fn in_named_file(&self, name: &str) -> Result<Option<Value>, Fault> {
         let name = format!("{name}_FILE");
         let Some(path) = self.variable(&name)? else { return Ok(None) };
         match read(Path::new(path.as_str()), &name)? {
@@ -170,7 +170,7 @@ impl Environment {
         }
     }
 
-    fn from_directory(&self, name: &str) -> Result<Option<Value>, Fault> {
+    fn in_directory(&self, name: &str) -> Result<Option<Value>, Fault> {
         let Some(directory) = self.variable(SECRETS_DIR)? else { return Ok(None) };
         let directory = Path::new(directory.as_str());
         if !directory.is_dir() {

@@ -66,10 +66,9 @@ impl<'a> Reading<'a> {
                 (None, None)
             }
         };
-        let legacy = || {
-            // One that cannot be read is told where it is at home.
-            entry.legacy.iter().filter_map(|name| environment.lookup(name).ok().flatten())
-        };
+        // One that cannot be read is told by the caller.
+        let legacy =
+            || entry.legacy.iter().filter_map(|name| environment.lookup(name).ok().flatten());
         let fallback = match environment.strictness() {
             _ if own.is_some() => None,
             Strictness::Production => None,

@@ -1,3 +1,5 @@
+use proptest::prelude::*;
+
 use super::*;
 use crate::{catalog::Secret, ids::Epoch};
 
@@ -12,15 +14,17 @@ const A1: &str = "app-one-0123456789abcdef0123456789";
 const A2: &str = "app-two-0123456789abcdef0123456789";
 const A3: &str = "app-three-0123456789abcdef01234567";
 
+type Variables<'a> = &'a [(&'a str, &'a str)];
+
 const PRODUCTION: (&str, &str) = ("NODE_ENV", "production");
 
-fn read(variables: &[(&str, &str)]) -> Result<Declared, Faults> {
+fn read(variables: Variables<'_>) -> Result<Declared, Faults> {
     Declared::read(&Environment::given(variables.iter().copied()), &[])
 }
 
 /// Each key in the order of trial: its id (`*` when derived), its text, `!` when
 /// it is primary, `?` when it may have made values that name no key.
-fn keys(variables: &[(&str, &str)], secret: Secret) -> Vec<String> {
+fn keys(variables: Variables<'_>, secret: Secret) -> Vec<String> {
     let declared = read(variables).unwrap();
     let shown = declared.keys(secret).iter().map(|key| {
         let id = if key.is_derived() { "*" } else { key.id.as_str() };
@@ -31,7 +35,7 @@ fn keys(variables: &[(&str, &str)], secret: Secret) -> Vec<String> {
     shown.collect()
 }
 
-fn faults(variables: &[(&str, &str)]) -> Vec<String> {
+fn faults(variables: Variables<'_>) -> Vec<String> {
     match read(variables) {
         Ok(_) => Vec::new(),
         Err(faults) => faults.iter().map(|fault| format!("{fault:?}")).collect(),
@@ -46,7 +50,7 @@ fn ring(entries: &[(&str, &str)]) -> String {
 #[test]
 fn sealing_keys_are_those_of_breeze_in_breeze_s_order() {
     let two = ring(&[("k1", A1), ("k2", A2)]);
-    let cases: &[(&str, &[(&str, &str)], &[&str])] = &[
+    let cases: &[(&str, Variables<'_>, &[&str])] = &[
         ("one key", &[("APP_ENCRYPTION_KEY", A1)], &["*=A1!?"]),
         (
             "verbatim",
@@ -152,7 +156,7 @@ fn sealing_keys_are_those_of_breeze_in_breeze_s_order() {
 
 #[test]
 fn outside_production_breeze_s_fallbacks_stand_in_and_nobody_chose_them() {
-    let cases: &[(&[(&str, &str)], &[&str])] = &[
+    let cases: &[(Variables<'_>, &[&str])] = &[
         (&[("JWT_SECRET", J1), ("SESSION_SECRET", A1)], &["*=J1!?", "*=A1?"]),
         (&[("SESSION_SECRET", A1)], &["*=A1!?"]),
         (&[], &[]),
@@ -173,7 +177,7 @@ fn outside_production_breeze_s_fallbacks_stand_in_and_nobody_chose_them() {
 #[test]
 fn signing_keys_are_those_of_breeze_in_breeze_s_order() {
     let two = ring(&[(" k1 ", J1), ("k2", J2)]);
-    let cases: &[(&str, &[(&str, &str)], &[&str])] = &[
+    let cases: &[(&str, Variables<'_>, &[&str])] = &[
         ("one key", &[("JWT_SECRET", J1)], &["*=J1!?"]),
         ("previous", &[("JWT_SECRET", J1), ("JWT_SECRET_PREVIOUS", J2)], &["*=J1!?", "*=J2?"]),
         ("ring", &[("JWT_SIGNING_KEYRING", &two), ("JWT_ACTIVE_KID", "k1")], &["k1=J1!", "k2=J2"]),
@@ -203,7 +207,7 @@ fn signing_keys_are_those_of_breeze_in_breeze_s_order() {
 #[test]
 fn each_fault_is_told_by_its_variable() {
     let two = ring(&[("k1", J1), ("k2", J2)]);
-    let cases: &[(&[(&str, &str)], &str)] = &[
+    let cases: &[(Variables<'_>, &str)] = &[
         (
             &[("JWT_SECRET", "0123456789abcdef0123456789abcde")],
             r#"Short { name: "JWT_SECRET", min: 32 }"#,
@@ -282,6 +286,10 @@ fn each_fault_is_told_by_its_variable() {
         (
             &[("JWT_SECRET", J1), ("JWT_ACTIVE_KID", "k1")],
             r#"ActiveIdWithoutRing { name: "JWT_ACTIVE_KID", ring: "JWT_SIGNING_KEYRING" }"#,
+        ),
+        (
+            &[("SESSION_SECRET", "s"), ("SESSION_SECRET_FILE", file!())],
+            r#"GivenTwice { first: "SESSION_SECRET", second: "SESSION_SECRET_FILE" }"#,
         ),
         (
             &[("MFA_ENCRYPTION_KEY_FILE", "/nonexistent")],
@@ -368,6 +376,26 @@ fn a_digest_changes_when_a_file_does_and_only_then() {
     assert_eq!(digest(), first, "the same key");
     std::fs::write(&path, J2).unwrap();
     assert_ne!(digest(), first);
+}
+
+proptest! {
+    #[test]
+    fn any_text_is_read_or_refused_without_being_shown(
+        texts in proptest::collection::vec(r#"[\[{]?("?[a-z0-9":,{}\[\]\\ ü\n]{12,40})|k1|\PC{12,40}"#, 8),
+        node_env in prop::sample::select(vec!["production", "development", "test"]),
+    ) {
+        let names = [
+            "JWT_SECRET", "JWT_SECRET_PREVIOUS", "JWT_SIGNING_KEYRING", "JWT_ACTIVE_KID",
+            "APP_ENCRYPTION_KEY", "OLD_ENCRYPTION_KEY", "APP_ENCRYPTION_KEYRING", "APP_ENCRYPTION_KEY_ID",
+        ];
+        let variables: Vec<_> = names.into_iter().zip(texts.iter().map(String::as_str))
+            .chain([("NODE_ENV", node_env)]).collect();
+        let Err(faults) = read(&variables) else { return Ok(()) };
+        let shown = format!("{faults} {faults:?}");
+        for text in texts.iter().filter(|text| text.len() >= 12) {
+            prop_assert!(!shown.contains(text.as_str()));
+        }
+    }
 }
 
 /// `J1` and the like, written out.

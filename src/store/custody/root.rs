@@ -35,15 +35,15 @@ impl RootKeys {
     /// # Errors
     /// [`RootKeyError`], `Missing` in production or without a path.
     pub fn open(environment: &Environment, path: Option<&Path>) -> Result<Self, RootKeyError> {
-        if let Some(keys) = Self::from_environment(environment)? {
-            return Ok(keys);
-        }
-        match path {
-            Some(path) if environment.strictness() != Strictness::Production => {
-                Self::load_or_create(path)
+        let (given, previous) = given(environment)?;
+        let primary = match (given, path) {
+            (Some(primary), _) => primary,
+            (None, Some(path)) if environment.strictness() != Strictness::Production => {
+                Self::load_or_create(path)?.primary
             }
-            _ => Err(RootKeyError::Missing),
-        }
+            (None, _) => return Err(RootKeyError::Missing),
+        };
+        Ok(Self::new(primary, previous))
     }
 
     /// The root key of the file at `path`, of mode 0600. If there is none, one is
@@ -57,19 +57,6 @@ impl RootKeys {
             Some(weak) => Err(RootKeyError::File(fault(weak, "the root key"))),
             None => Ok(Self::new(primary, Vec::new())),
         }
-    }
-
-    fn from_environment(environment: &Environment) -> Result<Option<Self>, Faults> {
-        let mut faults = Vec::new();
-        let primary = told(environment.lookup(ROOT_KEY), &mut faults);
-        let previous = told(previous(environment, &[ROOT_KEY_PREVIOUS]), &mut faults);
-        if let Some(value) = &primary {
-            let weak = weakness(value.expose_text(), MIN_LENGTH);
-            faults.extend(weak.map(|weak| fault(weak, value.name())));
-        }
-        let previous = previous.into_iter().map(|(material, _)| material).collect();
-        let keys = primary.map(|value| Self::new(value.into_key().0, previous));
-        Faults::none_or(faults, keys)
     }
 
     /// The root key that seals.
@@ -96,6 +83,20 @@ impl RootKeys {
     fn all(&self) -> impl Iterator<Item = &Material> {
         std::iter::once(&self.primary).chain(&self.previous)
     }
+}
+
+/// The root key of the environment, and the previous ones.
+fn given(environment: &Environment) -> Result<(Option<Material>, Vec<Material>), Faults> {
+    let mut faults = Vec::new();
+    let primary = told(environment.lookup(ROOT_KEY), &mut faults);
+    let previous = told(previous(environment, &[ROOT_KEY_PREVIOUS]), &mut faults);
+    if let Some(value) = &primary {
+        let weak = weakness(value.expose_text(), MIN_LENGTH);
+        faults.extend(weak.map(|weak| fault(weak, value.name())));
+    }
+    let primary = primary.map(|value| value.into_key().0);
+    let previous = previous.into_iter().map(|(material, _)| material).collect();
+    Faults::none_or(faults, (primary, previous))
 }
 
 fn fault(weak: Weakness, name: &str) -> Fault {

@@ -76,7 +76,7 @@ fn a_sealed_key_that_was_altered_is_refused_wherever_it_was() {
         &format!("{sealed}="),
         &format!("{sealed}.AAAA"),
         &format!("{sealed}\n"),
-        &sealed.rsplit_once('.').unwrap().0,
+        sealed.rsplit_once('.').unwrap().0,
     ] {
         let opened = open_material(&root, APP, &id("k1"), malformed);
         assert!(opened.is_err(), "{malformed}");
@@ -208,6 +208,8 @@ fn the_root_key_comes_from_the_environment_or_in_development_from_a_file() {
 
     let made = open(&[]).unwrap();
     assert_eq!(open(&[]).unwrap(), made, "the same key the next time");
+    let beside = open(&[("BREEZE_ROOT_KEY_PREVIOUS", OLDER)]).unwrap();
+    assert_eq!(beside, [made[0], print(OLDER)], "the way from the environment to a file");
 }
 
 #[test]
