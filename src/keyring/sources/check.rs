@@ -2,7 +2,7 @@
 
 use secrecy::{ExposeSecret, SecretString};
 
-use super::json::trim;
+use super::{fault::Fault, json::trim};
 use crate::{
     catalog::Secret,
     material::{Fingerprint, Material},
@@ -63,6 +63,17 @@ pub enum ValueFault {
 pub(crate) enum Weakness {
     Short,
     Placeholder,
+}
+
+impl Weakness {
+    /// The fault of the variable `name`, which should have `min` characters.
+    pub(crate) fn of(self, name: &str, min: usize) -> Fault {
+        let name = name.to_owned();
+        match self {
+            Self::Short => Fault::Short { name, min },
+            Self::Placeholder => Fault::Placeholder { name },
+        }
+    }
 }
 
 /// Whether `text` is too weak to sign or seal with. Length is counted in UTF-16

@@ -37,7 +37,7 @@ pub const ROOT_KEY: &str = "BREEZE_ROOT_KEY";
 pub const ROOT_KEY_PREVIOUS: &str = "BREEZE_ROOT_KEY_PREVIOUS";
 
 #[cfg(feature = "store")]
-pub(crate) use check::{Weakness, weakness};
+pub(crate) use check::weakness;
 #[cfg(feature = "store")]
 pub(crate) use rules::{previous, told};
 

@@ -10,7 +10,7 @@
 //! 5. the legacy secrets.
 
 use super::{
-    check::{Weakness, weakness},
+    check::weakness,
     declared::{DeclaredKey, derived_id},
     environment::{Environment, Strictness, Value},
     fault::{Fault, RingFault},
@@ -269,13 +269,8 @@ fn add(keys: &mut Vec<DeclaredKey>, key: DeclaredKey) {
 /// a weak one is what one rolls over from.
 fn tell_weak(entry: &Entry, keys: &[DeclaredKey], faults: &mut Vec<Fault>) {
     for key in keys.iter().filter(|key| key.is_primary || entry.class == Class::Signing) {
-        let name = key.variable().to_owned();
-        faults.extend(weakness(key.material.expose_source(), entry.min_length).map(
-            |weak| match weak {
-                Weakness::Short => Fault::Short { name, min: entry.min_length },
-                Weakness::Placeholder => Fault::Placeholder { name },
-            },
-        ));
+        let weak = weakness(key.material.expose_source(), entry.min_length);
+        faults.extend(weak.map(|weak| weak.of(key.variable(), entry.min_length)));
     }
 }
 

@@ -5,8 +5,7 @@ use std::path::Path;
 use super::{error::RootKeyError, root_file, sealed};
 use crate::{
     keyring::sources::{
-        Environment, Fault, Faults, ROOT_KEY, ROOT_KEY_PREVIOUS, Strictness, Weakness, previous,
-        told, weakness,
+        Environment, Faults, ROOT_KEY, ROOT_KEY_PREVIOUS, Strictness, previous, told, weakness,
     },
     material::{Fingerprint, Material},
 };
@@ -54,7 +53,7 @@ impl RootKeys {
     pub fn load_or_create(path: &Path) -> Result<Self, RootKeyError> {
         let primary = root_file::load_or_create(path)?;
         match weakness(primary.expose_source(), MIN_LENGTH) {
-            Some(weak) => Err(RootKeyError::File(fault(weak, "the root key"))),
+            Some(weak) => Err(RootKeyError::File(weak.of("the root key", MIN_LENGTH))),
             None => Ok(Self::new(primary, Vec::new())),
         }
     }
@@ -92,17 +91,9 @@ fn given(environment: &Environment) -> Result<(Option<Material>, Vec<Material>),
     let previous = told(previous(environment, &[ROOT_KEY_PREVIOUS]), &mut faults);
     if let Some(value) = &primary {
         let weak = weakness(value.expose_text(), MIN_LENGTH);
-        faults.extend(weak.map(|weak| fault(weak, value.name())));
+        faults.extend(weak.map(|weak| weak.of(value.name(), MIN_LENGTH)));
     }
     let primary = primary.map(|value| value.into_key().0);
     let previous = previous.into_iter().map(|(material, _)| material).collect();
     Faults::none_or(faults, (primary, previous))
-}
-
-fn fault(weak: Weakness, name: &str) -> Fault {
-    let name = name.to_owned();
-    match weak {
-        Weakness::Short => Fault::Short { name, min: MIN_LENGTH },
-        Weakness::Placeholder => Fault::Placeholder { name },
-    }
 }
