@@ -2,6 +2,7 @@
 
 use std::{borrow::Cow, fmt};
 
+use super::breeze::SECRET_KEYS;
 use crate::catalog::Secret;
 
 type Name = Cow<'static, str>;
@@ -35,19 +36,26 @@ pub struct Column {
     binding: Binding,
     secret: Secret,
     migrated: bool,
+    secret_keys: Cow<'static, [Name]>,
+    /// `<table>.<column>`, since it is the AAD of nearly every value.
+    qualified: String,
 }
 
 impl Column {
     /// A column of `kind`, bound by column, under `APP_ENCRYPTION_KEY`.
     #[must_use]
     pub fn new(table: impl Into<Name>, name: impl Into<Name>, kind: Kind) -> Self {
+        let (table, name) = (table.into(), name.into());
+        let qualified = format!("{table}.{name}");
         Self {
-            table: table.into(),
-            name: name.into(),
+            table,
+            name,
             kind,
             binding: Binding::Column,
             secret: Secret::AppEncryptionKey,
             migrated: false,
+            secret_keys: Cow::Borrowed(SECRET_KEYS),
+            qualified,
         }
     }
 
@@ -55,6 +63,26 @@ impl Column {
     #[must_use]
     pub fn text(table: impl Into<Name>, name: impl Into<Name>) -> Self {
         Self::new(table, name, Kind::Text)
+    }
+
+    /// A column of arrays of text.
+    #[must_use]
+    pub fn text_array(table: impl Into<Name>, name: impl Into<Name>) -> Self {
+        Self::new(table, name, Kind::TextArray)
+    }
+
+    /// A column of JSON documents whose secrets stand under [`SECRET_KEYS`].
+    #[must_use]
+    pub fn json(table: impl Into<Name>, name: impl Into<Name>) -> Self {
+        Self::new(table, name, Kind::Json)
+    }
+
+    /// The keys of a document under which a string is a secret, in place of
+    /// [`SECRET_KEYS`]. With none, only what is an envelope already is one.
+    #[must_use]
+    pub fn with_secret_keys<N: Into<Name>>(mut self, keys: impl IntoIterator<Item = N>) -> Self {
+        self.secret_keys = keys.into_iter().map(Into::into).collect();
+        self
     }
 
     /// Binds each value to its row.
@@ -71,7 +99,8 @@ impl Column {
         self
     }
 
-    /// Refuses the older, unbound formats and plaintext from now on (FORMATS section 0.1).
+    /// Refuses the older, unbound formats and plaintext from now on (FORMATS section
+    /// 0.1), and writes the bound one whatever the target, since it reads no other.
     #[must_use]
     pub const fn migrated(mut self) -> Self {
         self.migrated = true;
@@ -108,6 +137,22 @@ impl Column {
         self.secret
     }
 
+    /// The keys of a document under which a string is a secret.
+    #[must_use]
+    pub fn secret_keys(&self) -> &[Name] {
+        &self.secret_keys
+    }
+
+    /// Whether a string under `key` is a secret.
+    pub(super) fn is_secret_key(&self, key: &str) -> bool {
+        self.secret_keys.iter().any(|secret| secret == key)
+    }
+
+    /// `<table>.<column>`.
+    pub(super) fn qualified(&self) -> &str {
+        &self.qualified
+    }
+
     /// Whether it refuses the older, unbound formats.
     #[must_use]
     pub const fn is_migrated(&self) -> bool {
@@ -118,7 +163,7 @@ impl Column {
 /// `<table>.<column>`.
 impl fmt::Display for Column {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{}", self.table, self.name)
+        f.write_str(&self.qualified)
     }
 }
 

@@ -20,6 +20,12 @@ impl RowKey {
         Self(parts)
     }
 
+    /// Whether it names no row: no part, or every part empty.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.iter().all(String::is_empty)
+    }
+
     /// Its parts, in the order of the primary key.
     #[must_use]
     pub fn parts(&self) -> &[String] {
@@ -45,15 +51,42 @@ impl From<i64> for RowKey {
     }
 }
 
-/// The row id of an AAD (FORMATS section 2.4): the parts, joined by `:`.
+/// The row id of an AAD (FORMATS section 2.4): a key of one part verbatim; the parts
+/// of a composite key joined by `:`, with `:` and `\` inside them escaped by `\`, so
+/// that two rows never share one.
 impl fmt::Display for RowKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let [part] = self.0.as_slice() {
+            return f.write_str(part);
+        }
         for (index, part) in self.0.iter().enumerate() {
             if index > 0 {
                 f.write_str(":")?;
             }
-            f.write_str(part)?;
+            for char in part.chars() {
+                if matches!(char, ':' | '\\') {
+                    f.write_str("\\")?;
+                }
+                write!(f, "{char}")?;
+            }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_rows_never_share_an_id() {
+        let id = |parts: &[&str]| {
+            RowKey::composite(parts.iter().map(|&part| part.into()).collect()).to_string()
+        };
+        assert_eq!(id(&["a:b"]), "a:b");
+        assert_eq!(id(&["a", "b", "c"]), "a:b:c");
+        assert_eq!(id(&["a:b", "c"]), "a\\:b:c");
+        assert_eq!(id(&["a\\", "b"]), "a\\\\:b");
+        assert_eq!(RowKey::from(7).to_string(), "7");
     }
 }

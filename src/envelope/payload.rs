@@ -1,0 +1,157 @@
+//! The text of one payload: `b64url(nonce)` `.` `b64url(tag)` `.` `b64url(ciphertext)`.
+//!
+//! Written in one way. Read strictly first, straight into the buffer that is then
+//! opened in place; only text that is not written so is read again, leniently.
+
+use base64_simd::{AsOut, Out, URL_SAFE_NO_PAD as BASE64};
+
+use super::{cipher::Sealed, error::Malformed};
+
+/// Characters of a nonce and of a tag, without padding.
+const NONCE_TEXT: usize = 16;
+const TAG_TEXT: usize = 22;
+/// Where the ciphertext begins.
+const CIPHERTEXT: usize = NONCE_TEXT + 1 + TAG_TEXT + 1;
+
+/// Characters of the payload of `length` bytes.
+pub(super) const fn text_length(length: usize) -> usize {
+    CIPHERTEXT + BASE64.encoded_length(length)
+}
+
+/// Appends `sealed` to `text`, which should have room for it.
+pub(super) fn write(sealed: &Sealed, text: &mut String) {
+    BASE64.encode_append(sealed.nonce, text);
+    text.push('.');
+    BASE64.encode_append(sealed.tag, text);
+    text.push('.');
+    BASE64.encode_append(&sealed.bytes, text);
+}
+
+/// What may follow the three parts.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Rest {
+    /// Nothing.
+    Refused,
+    /// Anything, as Breeze reads `mfa:v1:`.
+    Ignored,
+}
+
+/// Reads `text`, and tells whether it is written as [`write`] does.
+pub(super) fn read(text: &str, rest: Rest) -> Result<(Sealed, bool), Malformed> {
+    match read_strictly(text.as_bytes()) {
+        Some(sealed) => Ok((sealed, true)),
+        None => Ok((read_leniently(text, rest)?, false)),
+    }
+}
+
+/// Whether `text` is written as [`write`] does.
+pub(super) fn is_canonical(text: &str) -> bool {
+    parts(text.as_bytes()).is_some_and(|[nonce, tag, bytes]| {
+        [nonce, tag, bytes].into_iter().all(|part| BASE64.check(part).is_ok())
+    })
+}
+
+/// The three parts, where a canonical payload has them.
+fn parts(text: &[u8]) -> Option<[&[u8]; 3]> {
+    let (nonce, rest) = text.split_at_checked(NONCE_TEXT)?;
+    let (tag, bytes) = rest.strip_prefix(b".")?.split_at_checked(TAG_TEXT)?;
+    let bytes = bytes.strip_prefix(b".")?;
+    (!bytes.is_empty()).then_some([nonce, tag, bytes])
+}
+
+fn read_strictly(text: &[u8]) -> Option<Sealed> {
+    let [nonce, tag, bytes] = parts(text)?;
+    Some(Sealed {
+        nonce: exactly(nonce)?,
+        tag: exactly(tag)?,
+        bytes: BASE64.decode_to_vec(bytes).ok()?,
+    })
+}
+
+/// Decodes a part whose text has the length for exactly `N` bytes.
+fn exactly<const N: usize>(text: &[u8]) -> Option<[u8; N]> {
+    let mut bytes = [0; N];
+    let out: Out<'_, [u8]> = bytes.as_mut_slice().as_out();
+    BASE64.decode(text, out).ok()?;
+    Some(bytes)
+}
+
+/// Padding, the standard alphabet and set unused bits are read, as Breeze does.
+fn read_leniently(text: &str, rest: Rest) -> Result<Sealed, Malformed> {
+    let mut parts = text.split('.');
+    let mut part = || parts.next().filter(|part| !part.is_empty()).ok_or(Malformed::Parts);
+    let [nonce, tag, bytes] = [part()?, part()?, part()?];
+    if rest == Rest::Refused && parts.next().is_some() {
+        return Err(Malformed::Parts);
+    }
+    Ok(Sealed {
+        nonce: decode(nonce)?.try_into().map_err(|_| Malformed::Nonce)?,
+        tag: decode(tag)?.try_into().map_err(|_| Malformed::Tag)?,
+        bytes: Some(decode(bytes)?).filter(|bytes| !bytes.is_empty()).ok_or(Malformed::Parts)?,
+    })
+}
+
+fn decode(part: &str) -> Result<Vec<u8>, Malformed> {
+    let digits: Vec<u8> = part
+        .trim_end_matches('=')
+        .bytes()
+        .map(|byte| match byte {
+            b'-' => b'+',
+            b'_' => b'/',
+            other => other,
+        })
+        .collect();
+    // The forgiving decoder skips white space, which is no base64 here.
+    if !digits.iter().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/')) {
+        return Err(Malformed::Base64);
+    }
+    base64_simd::forgiving_decode_to_vec(&digits).map_err(|_| Malformed::Base64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NONCE: &str = "AAECAwQFBgcICQoL";
+    const TAG: &str = "_____________________w";
+
+    fn verdict(text: &str) -> Result<bool, Malformed> {
+        let (sealed, is_canonical) = read(text, Rest::Refused)?;
+        assert_eq!(sealed.nonce, [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11]);
+        assert_eq!((sealed.tag, sealed.bytes.as_slice()), ([0xff; 16], b"\xfb\xff".as_slice()));
+        assert_eq!(super::is_canonical(text), is_canonical);
+        Ok(is_canonical)
+    }
+
+    #[test]
+    fn the_writer_s_own_text_is_canonical_and_hand_edits_are_read() {
+        assert_eq!(verdict(&format!("{NONCE}.{TAG}.-_8")), Ok(true));
+        for edited in ["-_8=", "+/8", "+/8=", "-/8", "-_9"] {
+            assert_eq!(verdict(&format!("{NONCE}.{TAG}.{edited}")), Ok(false), "{edited}");
+        }
+        assert_eq!(verdict(&format!("{NONCE}.{TAG}==.-_8")), Ok(false));
+    }
+
+    #[test]
+    fn everything_else_is_refused() {
+        let text = |nonce, tag, bytes| format!("{nonce}.{tag}.{bytes}");
+        for (text, why) in [
+            (String::new(), Malformed::Parts),
+            (text(NONCE, TAG, ""), Malformed::Parts),
+            (text(NONCE, TAG, "="), Malformed::Parts),
+            (text(NONCE, "", "-_8"), Malformed::Parts),
+            (text(NONCE, TAG, "-_8."), Malformed::Parts),
+            (text(NONCE, TAG, "-_8.-_8"), Malformed::Parts),
+            (text(NONCE, TAG, "-_\n8"), Malformed::Base64),
+            (text(NONCE, TAG, "-_\u{e9}"), Malformed::Base64),
+            (text(NONCE, TAG, "-=_8"), Malformed::Base64),
+            (text(NONCE, TAG, "-_8AB"), Malformed::Base64),
+            (text(&NONCE[4..], TAG, "-_8"), Malformed::Nonce),
+            (text("Bw", TAG, "-_8"), Malformed::Nonce),
+            (text(NONCE, &TAG[6..], "-_8"), Malformed::Tag),
+            (text(NONCE, "c6om05EQGajnDfH3mpEnbgA", "-_8"), Malformed::Tag),
+        ] {
+            assert_eq!(verdict(&text), Err(why), "{text:?}");
+        }
+    }
+}
