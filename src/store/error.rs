@@ -1,5 +1,7 @@
 //! Why the store could not do what it was asked.
 
+use crate::{catalog::Secret, ids::KeyId};
+
 /// The store could not do what it was asked. Never holds a value.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -30,14 +32,40 @@ pub enum StoreError {
     #[error("the role lacks a privilege on {0}; the README lists what each role needs")]
     Privilege(String),
     /// A row of a control table does not parse.
-    #[error("a row of {table} does not parse: {what}")]
+    #[error("a row of the control table {table} does not parse: {what}")]
     Corrupt {
         /// Which control table.
         table: &'static str,
         /// Which field, never its value.
         what: String,
     },
+    /// A change would leave a secret without its primary key.
+    #[error("the change would leave {0} without a primary key, so nothing of it was done")]
+    NoPrimary(Secret),
+    /// The key is not in custody.
+    #[error("{secret} has no key {key} in custody; refresh the keychain")]
+    NoKey {
+        /// Whose key.
+        secret: Secret,
+        /// Which key.
+        key: KeyId,
+    },
     /// A migration failed.
     #[error("the migration failed: {0}")]
     Migrate(#[source] sqlx::migrate::MigrateError),
+}
+
+/// Names the cause where the database's own code tells it.
+impl From<sqlx::Error> for StoreError {
+    fn from(error: sqlx::Error) -> Self {
+        #[cfg(feature = "postgres")]
+        if let Some(cause) = super::postgres::cause(&error) {
+            return cause;
+        }
+        #[cfg(feature = "sqlite")]
+        if let Some(cause) = super::sqlite::cause(&error) {
+            return cause;
+        }
+        Self::Database(error)
+    }
 }

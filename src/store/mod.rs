@@ -8,13 +8,17 @@
 //! 3. Lease expiry is judged by the database's clock; every other time is passed in.
 
 pub mod custody;
+#[cfg(all(test, feature = "postgres", feature = "sqlite"))]
+mod batches;
 mod error;
 #[cfg(feature = "postgres")]
 pub mod postgres;
 mod record;
+mod refusal;
 mod rows;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
+mod stored;
 
 use std::{fmt, time::Duration};
 
@@ -48,10 +52,19 @@ pub trait Store: Rows + fmt::Debug + Send + Sync + 'static {
     /// Answers [`Committed::Conflict`] when a guard does not hold any more (another
     /// replica was first), and [`Committed::Busy`] when a new rollover is refused
     /// because one is in progress. A change that bumps the epoch tells every
-    /// replica (NOTIFY `breeze_rollover` on PostgreSQL).
+    /// replica (NOTIFY `breeze_rollover` on PostgreSQL). An error of the database may
+    /// leave open whether the change is durable (the connection broke at the commit):
+    /// read again; the guards make a second try safe.
+    ///
+    /// # Errors
+    /// [`StoreError::NoPrimary`] when a secret that has a primary key would have
+    /// none afterwards. Nothing is done.
     async fn commit(&self, change: &Change) -> Result<Committed, StoreError>;
 
     /// Raises the longest lifetime that `key` has signed to at least `lifetime`.
+    ///
+    /// # Errors
+    /// [`StoreError::NoKey`] when it is not in custody.
     async fn raise_lifetime(
         &self,
         secret: Secret,
@@ -60,6 +73,9 @@ pub trait Store: Rows + fmt::Debug + Send + Sync + 'static {
     ) -> Result<(), StoreError>;
 
     /// Adds `count` seals to `key`, and answers how many are known in all.
+    ///
+    /// # Errors
+    /// [`StoreError::NoKey`] when it is not in custody.
     async fn settle_seals(
         &self,
         secret: Secret,
@@ -73,21 +89,22 @@ pub trait Store: Rows + fmt::Debug + Send + Sync + 'static {
     /// Ends a replica's lease at once.
     async fn deregister(&self, replica: ReplicaId) -> Result<(), StoreError>;
 
-    /// Every replica whose lease has not been over for long, with whether it is live.
+    /// Every replica whose lease has not been over for an hour, with whether it is live.
     async fn replicas(&self) -> Result<Vec<ReplicaRecord>, StoreError>;
 
     /// One rollover.
     async fn rollover(&self, id: RolloverId) -> Result<Option<Rollover>, StoreError>;
 
-    /// Rollovers, newest first, before `before` if given.
+    /// Rollovers, newest first, before `before` if given. One of a secret or phase
+    /// that this version does not know is left out.
     async fn rollovers(
         &self,
         before: Option<RolloverId>,
         limit: u32,
     ) -> Result<Vec<Rollover>, StoreError>;
 
-    /// Rollovers in progress, oldest first. One whose phase this version does not
-    /// know is left out: a newer version drives it.
+    /// Rollovers in progress, dry runs among them, oldest first. One of a secret or
+    /// phase that this version does not know is left out: a newer version drives it.
     async fn active_rollovers(&self) -> Result<Vec<Rollover>, StoreError>;
 
     /// How far the ranges of one pass are; `None` when the pass has no ranges yet.
@@ -97,7 +114,8 @@ pub trait Store: Rows + fmt::Debug + Send + Sync + 'static {
         pass: u32,
     ) -> Result<Option<PassProgress>, StoreError>;
 
-    /// Takes an unfinished range whose lease is free or over, oldest first, for `lease`.
+    /// Takes an unfinished range that nobody holds, or whose lease is over, for `lease`:
+    /// the first in the order of [`Change::ranges`].
     async fn claim_range(
         &self,
         rollover: RolloverId,
@@ -106,7 +124,8 @@ pub trait Store: Rows + fmt::Debug + Send + Sync + 'static {
         lease: Duration,
     ) -> Result<Option<Range>, StoreError>;
 
-    /// Notes that a range is finished. Its cursor and counts are kept.
+    /// Notes that a range is finished. Its cursor and counts are kept. A range that
+    /// `range.holder` does not hold any more is left to whoever does.
     async fn finish_range(&self, range: &Range) -> Result<(), StoreError>;
 
     /// Rows that no key opens, oldest first.
@@ -114,12 +133,12 @@ pub trait Store: Rows + fmt::Debug + Send + Sync + 'static {
 
     /// Forgets quarantined rows of `table` that were last seen before `before`:
     /// a later pass opened them.
-    async fn release_quarantine(&self, before: Timestamp) -> Result<u64, StoreError>;
+    async fn release_quarantine(&self, table: &str, before: Timestamp) -> Result<u64, StoreError>;
 
     /// Adds one entry to the audit trail outside any change (a refused call).
     async fn record(&self, entry: &AuditEntry) -> Result<(), StoreError>;
 
-    /// The audit trail, newest first, before `before` if given.
+    /// The audit trail, newest first by time and then id, before `before` if given.
     async fn audit(
         &self,
         before: Option<uuid::Uuid>,

@@ -20,7 +20,8 @@ use crate::{
 pub struct Custody {
     /// The present epoch.
     pub epoch: Epoch,
-    /// Every key, of every state, by secret and then rank.
+    /// Every key, of every state, by secret and then rank. Keys of a secret that
+    /// only a newer version knows are left out.
     pub keys: Vec<KeyRecord>,
 }
 
@@ -62,7 +63,9 @@ pub struct Change {
     pub rollover: Option<RolloverChange>,
     /// Key changes, in order. Any of them bumps the epoch, once.
     pub keys: Vec<KeyChange>,
-    /// Ranges that a pass begins with.
+    /// Ranges that a pass begins with, in the order in which they are to be done. The
+    /// pass begins when its rollover was last updated. One that is there already is a
+    /// conflict.
     pub ranges: Vec<NewRange>,
     /// What the audit trail tells of it.
     pub audit: Vec<AuditEntry>,

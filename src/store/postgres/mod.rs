@@ -1,6 +1,35 @@
 //! The store on PostgreSQL: control tables in the schema `rollover`.
+//!
+//! 1. Every change is one transaction that locks the epoch's row first, so that
+//!    changes queue and never deadlock.
+//! 2. Leases run by `rollover.now_ms()`, the server's clock.
+//! 3. Only [`PgStore::migrate`] needs the right to create anything.
 
-use sqlx::PgPool;
+mod audit;
+mod commit;
+mod error;
+mod keys;
+pub(crate) mod passes;
+mod replicas;
+mod rollovers;
+mod schema;
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use sqlx::{
+    PgPool,
+    postgres::{PgConnectOptions, PgPoolOptions},
+};
+use uuid::Uuid;
+
+pub(super) use error::cause;
+
+use super::{
+    AuditEntry, AuditRecord, Beat, Change, Committed, Custody, Epoch, KeyId, Lease, PassProgress,
+    Quarantined, Range, ReplicaId, ReplicaRecord, Rollover, RolloverId, Secret, Store, StoreError,
+    Timestamp,
+};
 
 /// The store on PostgreSQL.
 #[derive(Debug, Clone)]
@@ -15,9 +44,159 @@ impl PgStore {
         Self { pool }
     }
 
+    /// Connects to `url` with a pool of at most `max_connections`, shown to the
+    /// server as `application_name`.
+    ///
+    /// A statement ends after a minute, and a transaction that nobody goes on with
+    /// after half of one, so that no lock outlives a process that hangs.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`] when the URL does not parse or no server answers.
+    pub async fn connect(
+        url: &str,
+        application_name: &str,
+        max_connections: u32,
+    ) -> Result<Self, StoreError> {
+        let options =
+            url.parse::<PgConnectOptions>()?.application_name(application_name).options([
+                ("statement_timeout", "60s"),
+                ("idle_in_transaction_session_timeout", "30s"),
+            ]);
+        let pool = PgPoolOptions::new()
+            .max_connections(max_connections)
+            .acquire_timeout(Duration::from_secs(10))
+            .connect_with(options)
+            .await?;
+        Ok(Self::new(pool))
+    }
+
     /// The pool that it works on.
     #[must_use]
     pub const fn pool(&self) -> &PgPool {
         &self.pool
+    }
+
+    /// Creates what is missing of the control tables. Safe to run from several
+    /// processes at once, and again.
+    ///
+    /// # Errors
+    /// [`StoreError::NewerSchema`] when a newer version has migrated the database,
+    /// [`StoreError::Privilege`] when the role may not create, [`StoreError::Migrate`]
+    /// for the rest.
+    pub async fn migrate(&self) -> Result<(), StoreError> {
+        schema::migrate(&self.pool).await
+    }
+
+    /// Checks, without changing anything, that the control tables are there, that no
+    /// newer version has migrated them, and that this role may do all that the store does.
+    ///
+    /// # Errors
+    /// [`StoreError::NotMigrated`], [`StoreError::NewerSchema`], [`StoreError::ReadOnly`]
+    /// or [`StoreError::Privilege`].
+    pub async fn check(&self) -> Result<(), StoreError> {
+        schema::check(&self.pool).await
+    }
+}
+
+#[async_trait]
+impl Store for PgStore {
+    async fn epoch(&self) -> Result<Epoch, StoreError> {
+        keys::epoch(&mut *self.pool.acquire().await?).await
+    }
+
+    async fn custody(&self) -> Result<Custody, StoreError> {
+        keys::custody(&self.pool).await
+    }
+
+    async fn commit(&self, change: &Change) -> Result<Committed, StoreError> {
+        commit::commit(&self.pool, change).await
+    }
+
+    async fn raise_lifetime(
+        &self,
+        secret: Secret,
+        key: &KeyId,
+        lifetime: Duration,
+    ) -> Result<(), StoreError> {
+        keys::raise_lifetime(&self.pool, secret, key, lifetime).await
+    }
+
+    async fn settle_seals(
+        &self,
+        secret: Secret,
+        key: &KeyId,
+        count: u64,
+    ) -> Result<u64, StoreError> {
+        keys::settle_seals(&self.pool, secret, key, count).await
+    }
+
+    async fn renew(&self, beat: &Beat) -> Result<Lease, StoreError> {
+        replicas::renew(&self.pool, beat).await
+    }
+
+    async fn deregister(&self, replica: ReplicaId) -> Result<(), StoreError> {
+        replicas::deregister(&self.pool, replica).await
+    }
+
+    async fn replicas(&self) -> Result<Vec<ReplicaRecord>, StoreError> {
+        replicas::replicas(&self.pool).await
+    }
+
+    async fn rollover(&self, id: RolloverId) -> Result<Option<Rollover>, StoreError> {
+        rollovers::rollover(&self.pool, id).await
+    }
+
+    async fn rollovers(
+        &self,
+        before: Option<RolloverId>,
+        limit: u32,
+    ) -> Result<Vec<Rollover>, StoreError> {
+        rollovers::rollovers(&self.pool, before, limit).await
+    }
+
+    async fn active_rollovers(&self) -> Result<Vec<Rollover>, StoreError> {
+        rollovers::active(&self.pool).await
+    }
+
+    async fn pass(
+        &self,
+        rollover: RolloverId,
+        pass: u32,
+    ) -> Result<Option<PassProgress>, StoreError> {
+        passes::progress(&self.pool, rollover, pass).await
+    }
+
+    async fn claim_range(
+        &self,
+        rollover: RolloverId,
+        pass: u32,
+        replica: ReplicaId,
+        lease: Duration,
+    ) -> Result<Option<Range>, StoreError> {
+        passes::claim_range(&self.pool, rollover, pass, replica, lease).await
+    }
+
+    async fn finish_range(&self, range: &Range) -> Result<(), StoreError> {
+        passes::finish_range(&self.pool, range).await
+    }
+
+    async fn quarantined(&self, limit: u32) -> Result<Vec<Quarantined>, StoreError> {
+        passes::quarantined(&self.pool, limit).await
+    }
+
+    async fn release_quarantine(&self, table: &str, before: Timestamp) -> Result<u64, StoreError> {
+        passes::release_quarantine(&self.pool, table, before).await
+    }
+
+    async fn record(&self, entry: &AuditEntry) -> Result<(), StoreError> {
+        audit::insert(&mut *self.pool.acquire().await?, std::slice::from_ref(entry)).await
+    }
+
+    async fn audit(
+        &self,
+        before: Option<Uuid>,
+        limit: u32,
+    ) -> Result<Vec<AuditRecord>, StoreError> {
+        audit::page(&self.pool, before, limit).await
     }
 }

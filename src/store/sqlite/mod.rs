@@ -1,6 +1,38 @@
 //! The store on SQLite: control tables under the prefix `rollover_`.
+//!
+//! 1. Every change is one transaction that takes the write lock as it begins, so that
+//!    changes queue and never find out late that they cannot write.
+//! 2. Leases run by the view `rollover_now`, SQLite's own clock.
+//! 3. A statement with RETURNING is read to its end: only then is it durable.
 
-use sqlx::SqlitePool;
+mod audit;
+mod commit;
+mod error;
+mod keys;
+pub(crate) mod passes;
+mod replicas;
+mod rollovers;
+mod schema;
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use sqlx::{
+    SqlitePool,
+    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
+};
+use uuid::Uuid;
+
+pub(super) use error::cause;
+
+use super::{
+    AuditEntry, AuditRecord, Beat, Change, Committed, Custody, Epoch, KeyId, Lease, PassProgress,
+    Quarantined, Range, ReplicaId, ReplicaRecord, Rollover, RolloverId, Secret, Store, StoreError,
+    Timestamp,
+};
+
+/// How a transaction that writes begins: with the write lock, for which it waits.
+pub(crate) const BEGIN_WRITING: &str = "BEGIN IMMEDIATE";
 
 /// The store on SQLite.
 #[derive(Debug, Clone)]
@@ -10,14 +42,163 @@ pub struct SqliteStore {
 
 impl SqliteStore {
     /// A store on the database of `pool`.
+    ///
+    /// The pool's connections shall wait for the write lock (`busy_timeout`), and
+    /// `synchronous` be `FULL`: a key must outlive a power cut. [`Self::connect`]
+    /// makes such a pool.
     #[must_use]
     pub const fn new(pool: SqlitePool) -> Self {
         Self { pool }
+    }
+
+    /// Opens the file of `url`, and makes it where it is missing (unless the URL says
+    /// `mode=ro`).
+    ///
+    /// Readers and the one writer do not wait for each other (WAL); a commit is on the
+    /// disk when it returns (`synchronous = FULL`), since keys are among what it writes.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`] when the URL does not parse or the file does not open.
+    pub async fn connect(url: &str) -> Result<Self, StoreError> {
+        let options = url
+            .parse::<SqliteConnectOptions>()?
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Full)
+            .foreign_keys(true)
+            .busy_timeout(Duration::from_secs(10));
+        let pool = SqlitePoolOptions::new().max_connections(8).connect_with(options).await?;
+        Ok(Self::new(pool))
     }
 
     /// The pool that it works on.
     #[must_use]
     pub const fn pool(&self) -> &SqlitePool {
         &self.pool
+    }
+
+    /// Creates what is missing of the control tables. Safe to run from several
+    /// processes at once, and again.
+    ///
+    /// # Errors
+    /// [`StoreError::NewerSchema`] when a newer version has migrated the database,
+    /// [`StoreError::ReadOnly`] when it takes no writes, [`StoreError::Migrate`] for
+    /// the rest.
+    pub async fn migrate(&self) -> Result<(), StoreError> {
+        schema::migrate(&self.pool).await
+    }
+
+    /// Checks, without changing anything, that the control tables are there, that no
+    /// newer version has migrated them, and that the file takes writes.
+    ///
+    /// # Errors
+    /// [`StoreError::NotMigrated`], [`StoreError::NewerSchema`] or [`StoreError::ReadOnly`].
+    pub async fn check(&self) -> Result<(), StoreError> {
+        schema::check(&self.pool).await
+    }
+}
+
+#[async_trait]
+impl Store for SqliteStore {
+    async fn epoch(&self) -> Result<Epoch, StoreError> {
+        keys::epoch(&mut *self.pool.acquire().await?).await
+    }
+
+    async fn custody(&self) -> Result<Custody, StoreError> {
+        keys::custody(&self.pool).await
+    }
+
+    async fn commit(&self, change: &Change) -> Result<Committed, StoreError> {
+        commit::commit(&self.pool, change).await
+    }
+
+    async fn raise_lifetime(
+        &self,
+        secret: Secret,
+        key: &KeyId,
+        lifetime: Duration,
+    ) -> Result<(), StoreError> {
+        keys::raise_lifetime(&self.pool, secret, key, lifetime).await
+    }
+
+    async fn settle_seals(
+        &self,
+        secret: Secret,
+        key: &KeyId,
+        count: u64,
+    ) -> Result<u64, StoreError> {
+        keys::settle_seals(&self.pool, secret, key, count).await
+    }
+
+    async fn renew(&self, beat: &Beat) -> Result<Lease, StoreError> {
+        replicas::renew(&self.pool, beat).await
+    }
+
+    async fn deregister(&self, replica: ReplicaId) -> Result<(), StoreError> {
+        replicas::deregister(&self.pool, replica).await
+    }
+
+    async fn replicas(&self) -> Result<Vec<ReplicaRecord>, StoreError> {
+        replicas::replicas(&self.pool).await
+    }
+
+    async fn rollover(&self, id: RolloverId) -> Result<Option<Rollover>, StoreError> {
+        rollovers::rollover(&self.pool, id).await
+    }
+
+    async fn rollovers(
+        &self,
+        before: Option<RolloverId>,
+        limit: u32,
+    ) -> Result<Vec<Rollover>, StoreError> {
+        rollovers::rollovers(&self.pool, before, limit).await
+    }
+
+    async fn active_rollovers(&self) -> Result<Vec<Rollover>, StoreError> {
+        rollovers::active(&self.pool).await
+    }
+
+    async fn pass(
+        &self,
+        rollover: RolloverId,
+        pass: u32,
+    ) -> Result<Option<PassProgress>, StoreError> {
+        passes::progress(&self.pool, rollover, pass).await
+    }
+
+    async fn claim_range(
+        &self,
+        rollover: RolloverId,
+        pass: u32,
+        replica: ReplicaId,
+        lease: Duration,
+    ) -> Result<Option<Range>, StoreError> {
+        passes::claim_range(&self.pool, rollover, pass, replica, lease).await
+    }
+
+    async fn finish_range(&self, range: &Range) -> Result<(), StoreError> {
+        passes::finish_range(&self.pool, range).await
+    }
+
+    async fn quarantined(&self, limit: u32) -> Result<Vec<Quarantined>, StoreError> {
+        passes::quarantined(&self.pool, limit).await
+    }
+
+    async fn release_quarantine(&self, table: &str, before: Timestamp) -> Result<u64, StoreError> {
+        passes::release_quarantine(&self.pool, table, before).await
+    }
+
+    async fn record(&self, entry: &AuditEntry) -> Result<(), StoreError> {
+        let mut transaction = self.pool.begin_with(BEGIN_WRITING).await?;
+        audit::insert(&mut transaction, std::slice::from_ref(entry)).await?;
+        Ok(transaction.commit().await?)
+    }
+
+    async fn audit(
+        &self,
+        before: Option<Uuid>,
+        limit: u32,
+    ) -> Result<Vec<AuditRecord>, StoreError> {
+        audit::page(&self.pool, before, limit).await
     }
 }

@@ -1,0 +1,63 @@
+//! Replicas and their leases, by the server's clock.
+
+use sqlx::PgPool;
+
+use crate::{
+    ids::{Epoch, ReplicaId},
+    store::{
+        Beat, Lease, ReplicaRecord, StoreError,
+        stored::{ReplicaRow, millis, signed, unsigned},
+    },
+};
+
+/// The lease anew, and the present epoch. Forgets others that ended an hour ago; the
+/// table has a row a process. Served by the primary key.
+const RENEW: &str = "
+    WITH forgotten AS (
+        DELETE FROM rollover.replica WHERE id IN (
+            SELECT id FROM rollover.replica
+            WHERE lease_until < rollover.now_ms() - 3600000 AND id <> $1
+            FOR UPDATE SKIP LOCKED)
+    )
+    INSERT INTO rollover.replica (id, name, version, applied, settled, lease_until)
+    VALUES ($1, $2, $3, $4, $5, rollover.now_ms() + $6)
+    ON CONFLICT (id) DO UPDATE SET
+        name = excluded.name, version = excluded.version, applied = excluded.applied,
+        settled = excluded.settled, lease_until = excluded.lease_until
+    RETURNING (SELECT epoch FROM rollover.meta)";
+
+/// Ends a lease that still runs. Served by the primary key.
+const DEREGISTER: &str = "
+    UPDATE rollover.replica SET lease_until = rollover.now_ms()
+    WHERE id = $1 AND lease_until > rollover.now_ms()";
+
+/// Every replica whose lease runs or ended within the hour: a row a process.
+const REPLICAS: &str = "
+    SELECT id::text, name, version, applied, settled, lease_until,
+           lease_until > rollover.now_ms() AS live
+    FROM rollover.replica
+    WHERE lease_until >= rollover.now_ms() - 3600000
+    ORDER BY replica.id";
+
+pub(super) async fn renew(pool: &PgPool, beat: &Beat) -> Result<Lease, StoreError> {
+    let epoch = sqlx::query_scalar(RENEW)
+        .bind(beat.replica.0)
+        .bind(&beat.name)
+        .bind(&beat.version)
+        .bind(signed(beat.applied.0))
+        .bind(signed(beat.settled.0))
+        .bind(millis(beat.lease))
+        .fetch_one(pool)
+        .await?;
+    Ok(Lease { epoch: Epoch(unsigned("meta", "epoch", epoch)?) })
+}
+
+pub(super) async fn deregister(pool: &PgPool, replica: ReplicaId) -> Result<(), StoreError> {
+    sqlx::query(DEREGISTER).bind(replica.0).execute(pool).await?;
+    Ok(())
+}
+
+pub(super) async fn replicas(pool: &PgPool) -> Result<Vec<ReplicaRecord>, StoreError> {
+    let rows: Vec<ReplicaRow> = sqlx::query_as(REPLICAS).fetch_all(pool).await?;
+    rows.into_iter().map(ReplicaRecord::try_from).collect()
+}

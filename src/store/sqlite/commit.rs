@@ -1,0 +1,40 @@
+//! Applies one change whole, or not at all.
+
+use sqlx::{SqliteConnection, SqlitePool};
+
+use super::{BEGIN_WRITING, audit, keys, passes, rollovers};
+use crate::{
+    ids::Epoch,
+    store::{Change, Committed, RolloverChange, StoreError, refusal::Refusal},
+};
+
+pub(super) async fn commit(pool: &SqlitePool, change: &Change) -> Result<Committed, StoreError> {
+    let mut transaction = pool.begin_with(BEGIN_WRITING).await?;
+    let applied = match apply(&mut transaction, change).await {
+        Ok(epoch) => transaction.commit().await.map(|()| epoch).map_err(Refusal::from),
+        Err(refusal) => {
+            // One that fails has lost its connection, and the transaction with it.
+            let _ = transaction.rollback().await;
+            Err(refusal)
+        }
+    };
+    applied.map_or_else(Refusal::answer, |epoch| Ok(Committed::Done(epoch)))
+}
+
+async fn apply(transaction: &mut SqliteConnection, change: &Change) -> Result<Epoch, Refusal> {
+    let mut epoch = keys::epoch(transaction).await?;
+    match &change.rollover {
+        Some(RolloverChange::Begin { rollover, alongside }) => {
+            rollovers::begin(transaction, rollover, *alongside).await?;
+        }
+        Some(RolloverChange::Move(rollover)) => rollovers::replace(transaction, rollover).await?,
+        None => {}
+    }
+    if !change.keys.is_empty() {
+        keys::change(transaction, &change.keys).await?;
+        epoch = keys::bump_epoch(transaction).await?;
+    }
+    passes::begin(transaction, &change.ranges).await?;
+    audit::insert(transaction, &change.audit).await?;
+    Ok(epoch)
+}

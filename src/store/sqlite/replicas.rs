@@ -1,0 +1,64 @@
+//! Replicas and their leases, by SQLite's clock.
+
+use sqlx::SqlitePool;
+
+use super::BEGIN_WRITING;
+use crate::{
+    ids::{Epoch, ReplicaId},
+    store::{
+        Beat, Lease, ReplicaRecord, StoreError,
+        stored::{ReplicaRow, millis, signed, unsigned},
+    },
+};
+
+/// The lease anew, and the present epoch. Served by the primary key.
+const RENEW: &str = "
+    INSERT INTO rollover_replica (id, name, version, applied, settled, lease_until)
+    VALUES ($1, $2, $3, $4, $5, (SELECT ms FROM rollover_now) + $6)
+    ON CONFLICT (id) DO UPDATE SET
+        name = excluded.name, version = excluded.version, applied = excluded.applied,
+        settled = excluded.settled, lease_until = excluded.lease_until
+    RETURNING (SELECT epoch FROM rollover_meta)";
+
+/// Leases that ended an hour ago: the table has a row a process.
+const FORGET: &str =
+    "DELETE FROM rollover_replica WHERE lease_until < (SELECT ms FROM rollover_now) - 3600000";
+
+/// Ends a lease that still runs. Served by the primary key.
+const DEREGISTER: &str = "
+    UPDATE rollover_replica SET lease_until = (SELECT ms FROM rollover_now)
+    WHERE id = $1 AND lease_until > (SELECT ms FROM rollover_now)";
+
+/// Every replica whose lease runs or ended within the hour: a row a process.
+const REPLICAS: &str = "
+    SELECT id, name, version, applied, settled, lease_until,
+           lease_until > (SELECT ms FROM rollover_now) AS live
+    FROM rollover_replica
+    WHERE lease_until >= (SELECT ms FROM rollover_now) - 3600000
+    ORDER BY id";
+
+pub(super) async fn renew(pool: &SqlitePool, beat: &Beat) -> Result<Lease, StoreError> {
+    let mut transaction = pool.begin_with(BEGIN_WRITING).await?;
+    let epoch = sqlx::query_scalar(RENEW)
+        .bind(beat.replica.to_string())
+        .bind(&beat.name)
+        .bind(&beat.version)
+        .bind(signed(beat.applied.0))
+        .bind(signed(beat.settled.0))
+        .bind(millis(beat.lease))
+        .fetch_one(&mut *transaction)
+        .await?;
+    sqlx::query(FORGET).execute(&mut *transaction).await?;
+    transaction.commit().await?;
+    Ok(Lease { epoch: Epoch(unsigned("meta", "epoch", epoch)?) })
+}
+
+pub(super) async fn deregister(pool: &SqlitePool, replica: ReplicaId) -> Result<(), StoreError> {
+    sqlx::query(DEREGISTER).bind(replica.to_string()).execute(pool).await?;
+    Ok(())
+}
+
+pub(super) async fn replicas(pool: &SqlitePool) -> Result<Vec<ReplicaRecord>, StoreError> {
+    let rows: Vec<ReplicaRow> = sqlx::query_as(REPLICAS).fetch_all(pool).await?;
+    rows.into_iter().map(ReplicaRecord::try_from).collect()
+}

@@ -1,0 +1,56 @@
+//! Brings the control tables to this version, and checks that they are.
+
+use std::borrow::Cow;
+
+use sqlx::{
+    SqlitePool,
+    migrate::{MigrateError, Migrator},
+};
+
+use super::BEGIN_WRITING;
+use crate::store::StoreError;
+
+/// The newest migration in the database. Served by the primary key.
+const NEWEST: &str = "SELECT max(version) FROM rollover_migrations";
+
+/// Writes, and changes nothing: SQLite tells of a read-only file only then.
+const TOUCH: &str = "UPDATE rollover_meta SET epoch = epoch";
+
+fn migrator() -> Migrator {
+    let mut migrator = sqlx::migrate!("migrations/sqlite/rollover");
+    migrator.table_name = Cow::Borrowed("rollover_migrations");
+    migrator
+}
+
+/// One transaction for all of it: the write lock keeps two processes apart.
+pub(super) async fn migrate(pool: &SqlitePool) -> Result<(), StoreError> {
+    let mut transaction = pool.begin_with(BEGIN_WRITING).await?;
+    migrator().run_direct(None, &mut *transaction, false).await.map_err(|error| match error {
+        MigrateError::VersionMissing(found) => StoreError::NewerSchema { found, known: known() },
+        MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _)
+            if super::cause(&error).is_some() =>
+        {
+            error.into()
+        }
+        error => StoreError::Migrate(error),
+    })?;
+    Ok(transaction.commit().await?)
+}
+
+pub(super) async fn check(pool: &SqlitePool) -> Result<(), StoreError> {
+    let found: Option<i64> = sqlx::query_scalar(NEWEST).fetch_one(pool).await?;
+    let (found, known) = (found.unwrap_or(0), known());
+    if found > known {
+        return Err(StoreError::NewerSchema { found, known });
+    }
+    if found < known {
+        return Err(StoreError::NotMigrated);
+    }
+    let mut transaction = pool.begin_with(BEGIN_WRITING).await?;
+    sqlx::query(TOUCH).execute(&mut *transaction).await?;
+    Ok(transaction.rollback().await?)
+}
+
+fn known() -> i64 {
+    migrator().iter().map(|migration| migration.version).max().unwrap_or(0)
+}

@@ -1,0 +1,125 @@
+//! The audit trail cannot be altered, and shows it when it was.
+
+use breeze_rollover::store::{Actor, AuditEntry, Change, Outcome, Store};
+use serde_json::json;
+use sha2::{Digest, Sha256};
+use uuid::Uuid;
+
+use crate::{
+    backend::{Backend, at, done},
+    on_both,
+};
+
+on_both! {
+    an_entry_reads_back_and_pages_run_from_new_to_old,
+    an_entry_cannot_be_changed_or_removed,
+    checksum_and_chain_are_as_section_8_has_them,
+    the_chain_holds_under_concurrent_writers,
+}
+
+pub(crate) fn entry(action: &str) -> AuditEntry {
+    AuditEntry {
+        at: at(0),
+        actor: Actor::System,
+        action: action.to_owned(),
+        resource_type: "rollover",
+        resource_id: None,
+        resource_name: Some("JWT_SECRET".to_owned()),
+        details: json!({ "from": "k-1", "to": "k-2", "reason": "due | \"now\" – é" }),
+        outcome: Outcome::Success,
+    }
+}
+
+async fn an_entry_reads_back_and_pages_run_from_new_to_old(on: impl Backend) {
+    let (user, about) = (Uuid::now_v7(), Uuid::now_v7());
+    let denied = AuditEntry {
+        at: at(5),
+        actor: Actor::User { id: user, email: Some("a@example.com".to_owned()) },
+        resource_id: Some(about),
+        outcome: Outcome::Denied,
+        ..entry("rollover.begin")
+    };
+    on.store().record(&denied).await.unwrap();
+    let audit = ["one", "two", "three"].map(entry).to_vec();
+    done(on.store(), &Change { audit, ..Change::default() }).await;
+
+    let newest = on.store().audit(None, 2).await.unwrap();
+    let rest = on.store().audit(Some(newest[1].id), 9).await.unwrap();
+    let actions: Vec<_> = newest.iter().chain(&rest).map(|entry| entry.action.as_str()).collect();
+    assert_eq!(actions, ["rollover.begin", "three", "two", "one"], "time, then order");
+
+    let first = &newest[0];
+    assert_eq!((first.timestamp, first.result.as_str()), (at(5), "denied"));
+    assert_eq!((first.actor_type.as_str(), first.actor_id), ("user", user));
+    assert_eq!(first.actor_email.as_deref(), Some("a@example.com"));
+    assert_eq!((first.resource_type.as_str(), first.resource_id), ("rollover", Some(about)));
+    assert_eq!(first.resource_name.as_deref(), Some("JWT_SECRET"));
+    assert_eq!(first.details, Some(denied.details));
+    assert_eq!((newest[1].actor_type.as_str(), newest[1].actor_id), ("system", Uuid::nil()));
+}
+
+async fn an_entry_cannot_be_changed_or_removed(on: impl Backend) {
+    on.store().record(&entry("one")).await.unwrap();
+    for attempt in [
+        "UPDATE public.audit_logs SET action = 'two'",
+        "DELETE FROM public.audit_logs",
+        "UPDATE public.audit_log_chain SET content_checksum = ''",
+        "DELETE FROM public.audit_log_chain",
+    ] {
+        let refused = on.execute(attempt).await.expect_err(attempt).to_string();
+        assert!(refused.contains("is append-only"), "{refused}");
+    }
+    assert_eq!(on.store().audit(None, 9).await.unwrap()[0].action, "one");
+}
+
+async fn checksum_and_chain_are_as_section_8_has_them(on: impl Backend) {
+    on.store()
+        .record(&AuditEntry { resource_id: Some(Uuid::nil()), ..entry("one") })
+        .await
+        .unwrap();
+    on.store()
+        .record(&AuditEntry { details: serde_json::Value::Null, ..entry("two") })
+        .await
+        .unwrap();
+    assert_is_chained(&on, 2).await;
+}
+
+async fn the_chain_holds_under_concurrent_writers(on: impl Backend) {
+    let mut tasks = tokio::task::JoinSet::new();
+    for _ in 0..8 {
+        let store = on.another().await;
+        tasks.spawn(async move {
+            for action in ["one", "two", "three"] {
+                store.record(&entry(action)).await.unwrap();
+            }
+        });
+    }
+    tasks.join_all().await;
+    assert_is_chained(&on, 24).await;
+}
+
+/// Recomputes every checksum and link from the fields of the entries.
+async fn assert_is_chained<B: Backend>(on: &B, entries: usize) {
+    let payloads = on.texts(B::PAYLOADS).await;
+    let chain = on
+        .texts(
+            "SELECT checksum || ' ' || content_checksum || ' '
+                || coalesce(prev_chain_checksum, '-') || ' ' || chain_checksum
+             FROM public.audit_logs JOIN public.audit_log_chain ON audit_id = id
+             WHERE prev_checksum IS NULL ORDER BY chain_seq",
+        )
+        .await;
+    assert_eq!((payloads.len(), chain.len()), (entries, entries));
+    let mut head = None::<String>;
+    for (payload, link) in payloads.iter().zip(&chain) {
+        let content = sha256(payload.as_ref().unwrap());
+        let next = sha256(&format!("{}|{content}", head.as_deref().unwrap_or("")));
+        let prev = head.as_deref().unwrap_or("-");
+        assert_eq!(link.as_ref().unwrap(), &format!("{content} {content} {prev} {next}"));
+        head = Some(next);
+    }
+}
+
+fn sha256(text: &str) -> String {
+    Sha256::digest(text).iter().map(|byte| format!("{byte:02x}")).collect()
+}

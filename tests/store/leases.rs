@@ -1,0 +1,182 @@
+//! Replicas and ranges belong to whoever holds the lease, by the database's clock.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use breeze_rollover::{
+    catalog::Secret,
+    column::RowKey,
+    ids::{Epoch, ReplicaId, RolloverId},
+    keyring::KeyState::Primary,
+    rollover::Phase,
+    store::{Beat, Change, Committed, NewRange, Store},
+};
+
+use crate::{
+    backend::{Backend, add, at, begin, done, key, keys, rollover, to_phase},
+    on_both,
+};
+
+on_both! {
+    a_replica_is_live_until_its_lease_ends_by_the_databases_clock,
+    a_replica_that_leaves_is_not_live_and_is_forgotten_in_time,
+    a_range_is_held_by_one_replica_and_taken_over_when_its_lease_ends,
+    concurrent_claims_never_share_a_range,
+    a_pass_begins_once_and_sums_up_its_ranges,
+    a_quarantined_value_is_shown_until_a_later_pass_of_its_table_opens_it,
+}
+
+const LEASE: Duration = Duration::from_secs(30);
+
+fn beat(replica: ReplicaId, applied: u64) -> Beat {
+    Beat {
+        replica,
+        name: "api-1".to_owned(),
+        version: "0.1.0".to_owned(),
+        applied: Epoch(applied),
+        settled: Epoch(applied.saturating_sub(1)),
+        lease: LEASE,
+    }
+}
+
+async fn a_replica_is_live_until_its_lease_ends_by_the_databases_clock(on: impl Backend) {
+    let replica = ReplicaId::new();
+    assert_eq!(on.store().renew(&beat(replica, 0)).await.unwrap().epoch, Epoch(0));
+    done(on.store(), &keys([add(key(Secret::JwtSecret, "a", Primary))])).await;
+    assert_eq!(on.store().renew(&beat(replica, 1)).await.unwrap().epoch, Epoch(1));
+
+    let seen = on.store().replicas().await.unwrap();
+    let now: i64 = on.texts(now_of(&on)).await[0].as_ref().unwrap().parse().unwrap();
+    assert_eq!(seen.len(), 1);
+    assert_eq!((seen[0].id, seen[0].applied, seen[0].settled), (replica, Epoch(1), Epoch(0)));
+    assert!(seen[0].live);
+    let left = seen[0].lease_until.as_millis() - now;
+    assert!((20_000..=30_000).contains(&left), "{left}");
+
+    on.advance_clock(31_000).await;
+    let seen = on.store().replicas().await.unwrap();
+    assert_eq!((seen.len(), seen[0].live), (1, false));
+    on.store().renew(&beat(replica, 1)).await.unwrap();
+    assert!(on.store().replicas().await.unwrap()[0].live);
+}
+
+async fn a_replica_that_leaves_is_not_live_and_is_forgotten_in_time(on: impl Backend) {
+    let (gone, stays) = (ReplicaId::new(), ReplicaId::new());
+    on.store().renew(&beat(gone, 0)).await.unwrap();
+    on.store().deregister(gone).await.unwrap();
+    assert!(!on.store().replicas().await.unwrap()[0].live);
+    on.store().deregister(stays).await.unwrap();
+
+    on.advance_clock(3_700_000).await;
+    assert!(on.store().replicas().await.unwrap().is_empty());
+    on.store().renew(&beat(stays, 0)).await.unwrap();
+    let left = on.texts("SELECT name FROM rollover.replica").await;
+    assert_eq!(left.len(), 1);
+}
+
+/// A rollover with one pass of the ranges `users` 0 to `count` - 1.
+async fn pass_of(on: &impl Backend, count: u32) -> RolloverId {
+    let mut rollover = rollover(Secret::AppEncryptionKey);
+    done(on.store(), &begin(&rollover, false)).await;
+    rollover.pass = 1;
+    rollover.updated_at = at(9);
+    let ranges = (0..count)
+        .map(|number| NewRange {
+            rollover: rollover.id,
+            pass: 1,
+            table: "users".to_owned(),
+            number,
+            after: (number > 0).then(|| RowKey::from(i64::from(number) * 100)),
+            upto: (number + 1 < count).then(|| RowKey::from(i64::from(number + 1) * 100)),
+        })
+        .collect();
+    done(on.store(), &Change { ranges, ..to_phase(&mut rollover, Phase::Promoted) }).await;
+    rollover.id
+}
+
+async fn a_range_is_held_by_one_replica_and_taken_over_when_its_lease_ends(on: impl Backend) {
+    let store = on.store();
+    let rollover = pass_of(&on, 2).await;
+    let (one, two, three) = (ReplicaId::new(), ReplicaId::new(), ReplicaId::new());
+    let first = store.claim_range(rollover, 1, one, LEASE).await.unwrap().unwrap();
+    assert_eq!((first.number, first.holder), (0, one));
+    assert_eq!((first.cursor.as_ref(), first.upto.clone()), (None, Some(RowKey::from(100))));
+    let second = store.claim_range(rollover, 1, two, LEASE).await.unwrap().unwrap();
+    assert_eq!((second.number, second.cursor), (1, Some(RowKey::from(100))));
+    assert_eq!(store.claim_range(rollover, 1, three, LEASE).await.unwrap(), None);
+    assert_eq!(store.claim_range(rollover, 2, three, LEASE).await.unwrap(), None);
+
+    on.advance_clock(31_000).await;
+    let taken = store.claim_range(rollover, 1, three, LEASE).await.unwrap().unwrap();
+    assert_eq!((taken.number, taken.holder), (0, three));
+    // The first holder is late: the range is not its any more.
+    store.finish_range(&first).await.unwrap();
+    assert_eq!(store.pass(rollover, 1).await.unwrap().unwrap().finished, 0);
+    store.finish_range(&taken).await.unwrap();
+    assert_eq!(store.pass(rollover, 1).await.unwrap().unwrap().finished, 1);
+    let left = store.claim_range(rollover, 1, one, LEASE).await.unwrap().unwrap();
+    assert_eq!(left.number, 1, "a finished range is not claimed again");
+}
+
+async fn concurrent_claims_never_share_a_range(on: impl Backend) {
+    let rollover = pass_of(&on, 6).await;
+    let mut tasks = tokio::task::JoinSet::new();
+    for _ in 0..10 {
+        let store = on.another().await;
+        tasks.spawn(async move {
+            store.claim_range(rollover, 1, ReplicaId::new(), LEASE).await.unwrap()
+        });
+    }
+    let claimed = tasks.join_all().await;
+    let numbers: Vec<u32> = claimed.into_iter().flatten().map(|range| range.number).collect();
+    assert_eq!(numbers.len(), 6, "{numbers:?}");
+    assert_eq!(numbers.into_iter().collect::<BTreeSet<_>>().len(), 6);
+}
+
+async fn a_pass_begins_once_and_sums_up_its_ranges(on: impl Backend) {
+    let rollover = pass_of(&on, 3).await;
+    let progress = on.store().pass(rollover, 1).await.unwrap().unwrap();
+    assert_eq!((progress.ranges, progress.finished, progress.scanned), (3, 0, 0));
+    assert_eq!(progress.began_at, at(9), "when its rollover was moved to begin it");
+    assert_eq!(on.store().pass(rollover, 2).await.unwrap(), None);
+
+    let range = |rollover, pass| NewRange {
+        rollover,
+        pass,
+        table: "users".to_owned(),
+        number: 0,
+        after: None,
+        upto: None,
+    };
+    for again in [range(rollover, 1), range(RolloverId::new(), 1)] {
+        let change = Change { ranges: vec![range(rollover, 2), again], ..Change::default() };
+        assert_eq!(on.store().commit(&change).await.unwrap(), Committed::Conflict);
+        assert_eq!(on.store().pass(rollover, 2).await.unwrap(), None);
+    }
+}
+
+async fn a_quarantined_value_is_shown_until_a_later_pass_of_its_table_opens_it(on: impl Backend) {
+    for (table, row, seen) in [("users", 2, 5), ("users", 1, 9), ("webhooks", 3, 5)] {
+        on.execute(&format!(
+            "INSERT INTO rollover.quarantine
+                (table_name, column_name, row_key, path, error, seen_at)
+             VALUES ('{table}', 'c', '[\"{row}\"]', '/0', 'unknown key', {})",
+            at(seen).as_millis()
+        ))
+        .await
+        .unwrap();
+    }
+    let shown = on.store().quarantined(10).await.unwrap();
+    let rows: Vec<_> = shown.iter().map(|value| value.row.to_string()).collect();
+    assert_eq!(rows, ["2", "3", "1"], "oldest first");
+    assert_eq!((shown[0].path.as_str(), shown[0].seen_at), ("/0", at(5)));
+    assert_eq!(on.store().quarantined(1).await.unwrap().len(), 1);
+
+    assert_eq!(on.store().release_quarantine("users", at(9)).await.unwrap(), 1);
+    let left = on.store().quarantined(10).await.unwrap();
+    let tables: Vec<_> = left.iter().map(|value| value.table.as_str()).collect();
+    assert_eq!(tables, ["webhooks", "users"], "another table was not looked at");
+}
+
+const fn now_of<B: Backend>(_: &B) -> &'static str {
+    B::NOW
+}

@@ -1,0 +1,261 @@
+//! The schema is this version's, and writable, or the store says what is wrong.
+
+use breeze_rollover::{
+    catalog::Secret,
+    ids::{Epoch, ReplicaId},
+    keyring::KeyState::Primary,
+    store::{Beat, Change, Committed, Store, StoreError, postgres::PgStore, sqlite::SqliteStore},
+};
+use sqlx::postgres::PgListener;
+use std::time::Duration;
+
+use crate::{
+    audit::entry,
+    backend::{Backend, Postgres, Sqlite, add, begin, done, key, keys, rollover},
+    on_both,
+};
+
+on_both! {
+    migrating_again_changes_nothing,
+    a_newer_schema_is_refused,
+    an_older_schema_is_refused,
+}
+
+async fn migrating_again_changes_nothing(on: impl Backend) {
+    done(on.store(), &keys([add(key(Secret::JwtSecret, "a", Primary))])).await;
+    on.migrate().await.unwrap();
+    on.check().await.unwrap();
+    assert_eq!(on.store().epoch().await.unwrap(), Epoch(1));
+}
+
+async fn a_newer_schema_is_refused(on: impl Backend) {
+    on.execute(
+        "INSERT INTO rollover._migrations (version, description, success, checksum, execution_time)
+         VALUES (9999, 'from the future', TRUE, '', 0)",
+    )
+    .await
+    .unwrap();
+    for refused in [on.check().await, on.migrate().await] {
+        let Err(StoreError::NewerSchema { found: 9999, known }) = refused else {
+            panic!("{refused:?}")
+        };
+        assert!(known < 9999);
+    }
+}
+
+async fn an_older_schema_is_refused(on: impl Backend) {
+    on.execute("DELETE FROM rollover._migrations WHERE version > 1").await.unwrap();
+    assert!(matches!(on.check().await, Err(StoreError::NotMigrated)));
+}
+
+/// What only SQLite has.
+mod only_sqlite {
+    use super::*;
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_database_without_the_tables_is_not_migrated() {
+        let on = Sqlite::unmigrated().await;
+        assert!(matches!(on.check().await, Err(StoreError::NotMigrated)));
+        assert!(matches!(on.store().epoch().await, Err(StoreError::NotMigrated)));
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn several_processes_migrate_at_once() {
+        let on = Sqlite::unmigrated().await;
+        let mut tasks = tokio::task::JoinSet::new();
+        for _ in 0..4 {
+            let store = on.another().await;
+            tasks.spawn(async move { store.migrate().await.unwrap() });
+        }
+        tasks.join_all().await;
+        on.check().await.unwrap();
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_read_only_database_says_so() {
+        let on = Sqlite::fresh().await;
+        let store = SqliteStore::connect(&format!("{}?mode=ro", on.url())).await.unwrap();
+        assert!(matches!(store.check().await, Err(StoreError::ReadOnly)));
+        let refused = store.commit(&begin(&rollover(Secret::JwtSecret), false)).await;
+        assert!(matches!(refused, Err(StoreError::ReadOnly)), "{refused:?}");
+        assert_eq!(store.epoch().await.unwrap(), Epoch(0), "reading goes on");
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn an_audit_entry_cannot_be_replaced() {
+        let on = Sqlite::fresh().await;
+        on.store().record(&entry("one")).await.unwrap();
+        let replaced = on
+            .execute("INSERT OR REPLACE INTO audit_logs SELECT * FROM audit_logs")
+            .await
+            .unwrap_err();
+        assert!(replaced.to_string().contains("is append-only"), "{replaced}");
+    }
+}
+
+/// What only PostgreSQL has.
+mod only_postgres {
+    use super::*;
+
+    /// What the README says that the API's own role needs; `{role}` stands for it.
+    const GRANTS: [&str; 5] = [
+        "GRANT USAGE ON SCHEMA rollover TO {role}",
+        "GRANT SELECT ON rollover._migrations TO {role}",
+        "GRANT SELECT, INSERT, UPDATE ON rollover.meta, rollover.key, rollover.rollover,
+            rollover.range TO {role}",
+        "GRANT SELECT, INSERT, UPDATE, DELETE ON rollover.replica, rollover.quarantine TO {role}",
+        "GRANT SELECT, INSERT ON public.audit_logs TO {role}",
+    ];
+
+    #[tokio::test(flavor = "multi_thread")]
+    #[cfg_attr(not(postgres_tests), ignore = "needs PostgreSQL; tests/run starts one")]
+    async fn a_database_without_the_tables_is_not_migrated() {
+        let on = Postgres::unmigrated().await;
+        assert!(matches!(on.check().await, Err(StoreError::NotMigrated)));
+        assert!(matches!(on.store().epoch().await, Err(StoreError::NotMigrated)));
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    #[cfg_attr(not(postgres_tests), ignore = "needs PostgreSQL; tests/run starts one")]
+    async fn several_processes_migrate_at_once() {
+        let on = Postgres::unmigrated().await;
+        let mut tasks = tokio::task::JoinSet::new();
+        for _ in 0..4 {
+            let store = on.another().await;
+            tasks.spawn(async move { store.migrate().await.unwrap() });
+        }
+        tasks.join_all().await;
+        on.check().await.unwrap();
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    #[cfg_attr(not(postgres_tests), ignore = "needs PostgreSQL; tests/run starts one")]
+    async fn a_failed_migration_lets_the_next_one_in() {
+        let on = Postgres::unmigrated().await;
+        on.execute("CREATE SCHEMA rollover").await.unwrap();
+        on.execute("CREATE TABLE rollover.meta (in_the_way integer)").await.unwrap();
+        assert!(matches!(on.migrate().await, Err(StoreError::Migrate(_))));
+        on.execute("DROP TABLE rollover.meta").await.unwrap();
+        tokio::time::timeout(Duration::from_secs(20), on.another().await.migrate())
+            .await
+            .expect("the advisory lock is free")
+            .unwrap();
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    #[cfg_attr(not(postgres_tests), ignore = "needs PostgreSQL; tests/run starts one")]
+    async fn a_read_only_database_says_so() {
+        let on = Postgres::fresh().await;
+        on.execute(
+            "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET default_transaction_read_only = on',
+                current_database()); END $$",
+        )
+        .await
+        .unwrap();
+        let store = on.another().await;
+        assert!(matches!(store.check().await, Err(StoreError::ReadOnly)));
+        let refused = store.commit(&begin(&rollover(Secret::JwtSecret), false)).await;
+        assert!(matches!(refused, Err(StoreError::ReadOnly)), "{refused:?}");
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    #[cfg_attr(not(postgres_tests), ignore = "needs PostgreSQL; tests/run starts one")]
+    async fn a_missing_privilege_is_named_and_the_stated_ones_are_enough() {
+        let on = Postgres::fresh().await;
+        let role = format!("api_{}", uuid::Uuid::now_v7().simple());
+        on.execute(&format!("CREATE ROLE {role} LOGIN")).await.unwrap();
+        let store = PgStore::connect(&on.url_as(&role), "store", 2).await.unwrap();
+        let lacks = |named: &'static str| {
+            let store = store.clone();
+            async move {
+                let Err(StoreError::Privilege(lacking)) = store.check().await else {
+                    panic!("{named} is lacking, and nobody says so")
+                };
+                assert!(lacking.contains(named), "{lacking} names {named}");
+            }
+        };
+        let named = [
+            "schema rollover",
+            "_migrations",
+            "rollover.key (INSERT)",
+            "rollover.replica (DELETE)",
+            "public.audit_logs (INSERT)",
+        ];
+        for (grant, named) in GRANTS.iter().zip(named) {
+            lacks(named).await;
+            on.execute(&grant.replace("{role}", &role)).await.unwrap();
+        }
+        store.check().await.unwrap();
+
+        let change = Change {
+            keys: vec![add(key(Secret::JwtSecret, "a", Primary))],
+            audit: vec![entry("rollover.begin")],
+            ..begin(&rollover(Secret::JwtSecret), false)
+        };
+        assert_eq!(store.commit(&change).await.unwrap(), Committed::Done(Epoch(1)));
+        let beat = Beat {
+            replica: ReplicaId::new(),
+            name: String::new(),
+            version: String::new(),
+            applied: Epoch(1),
+            settled: Epoch(1),
+            lease: Duration::from_secs(9),
+        };
+        store.renew(&beat).await.unwrap();
+        assert!(matches!(store.migrate().await, Err(StoreError::Privilege(_))));
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    #[cfg_attr(not(postgres_tests), ignore = "needs PostgreSQL; tests/run starts one")]
+    async fn a_change_of_keys_wakes_every_listener() {
+        let on = Postgres::fresh().await;
+        let mut listener = PgListener::connect(on.url()).await.unwrap();
+        listener.listen("breeze_rollover").await.unwrap();
+        let refused = keys([
+            add(key(Secret::JwtSecret, "a", Primary)),
+            add(key(Secret::JwtSecret, "b", Primary)),
+        ]);
+        assert_eq!(on.store().commit(&refused).await.unwrap(), Committed::Conflict);
+        done(on.store(), &begin(&rollover(Secret::JwtSecret), false)).await;
+        done(on.store(), &keys([add(key(Secret::JwtSecret, "a", Primary))])).await;
+        let woken = tokio::time::timeout(Duration::from_secs(20), listener.recv()).await;
+        assert_eq!(woken.unwrap().unwrap().payload(), "1", "the first wake is the first epoch");
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    #[cfg_attr(not(postgres_tests), ignore = "needs PostgreSQL; tests/run starts one")]
+    async fn the_audit_trail_of_a_breeze_database_is_left_alone_and_written_to() {
+        let on = Postgres::unmigrated().await;
+        for statement in [
+            "CREATE TYPE actor_type AS ENUM ('user', 'api_key', 'agent', 'system')",
+            "CREATE TYPE audit_result AS ENUM ('success', 'failure', 'denied')",
+            "CREATE TYPE initiated_by_type AS ENUM ('manual', 'ai', 'automation')",
+            r#"CREATE TABLE public.audit_logs (
+                id uuid PRIMARY KEY DEFAULT gen_random_uuid(), org_id uuid,
+                "timestamp" timestamp NOT NULL DEFAULT now(), actor_type actor_type NOT NULL,
+                actor_id uuid NOT NULL, actor_email varchar(255), action varchar(100) NOT NULL,
+                resource_type varchar(50) NOT NULL, resource_id uuid, resource_name varchar(255),
+                details jsonb, ip_address varchar(45), user_agent text,
+                result audit_result NOT NULL, error_message text, checksum varchar(128),
+                prev_checksum varchar(128), initiated_by initiated_by_type)"#,
+        ] {
+            on.execute(statement).await.unwrap();
+        }
+        on.migrate().await.unwrap();
+        on.check().await.unwrap();
+        on.store().record(&entry("one")).await.unwrap();
+        let entries = on.store().audit(None, 9).await.unwrap();
+        assert_eq!((entries[0].action.as_str(), entries[0].result.as_str()), ("one", "success"));
+        let triggers = on.texts("SELECT tgname::text FROM pg_trigger WHERE NOT tgisinternal").await;
+        assert!(triggers.is_empty(), "{triggers:?}");
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    #[cfg_attr(not(postgres_tests), ignore = "needs PostgreSQL; tests/run starts one")]
+    async fn the_audit_trail_cannot_be_truncated() {
+        let on = Postgres::fresh().await;
+        on.store().record(&entry("one")).await.unwrap();
+        let refused = on.execute("TRUNCATE public.audit_logs CASCADE").await.unwrap_err();
+        assert!(refused.to_string().contains("is append-only"), "{refused}");
+    }
+}
