@@ -186,6 +186,13 @@ impl Table {
     pub fn columns(&self) -> &[Column] {
         &self.columns
     }
+
+    /// This table with only the columns that `sound` picks.
+    #[cfg(feature = "store")]
+    pub(crate) fn only(&self, sound: impl Fn(&Column) -> bool) -> Self {
+        let columns = self.columns.iter().filter(|&column| sound(column)).cloned().collect();
+        Self { name: self.name.clone(), columns }
+    }
 }
 
 /// Every sealed column.

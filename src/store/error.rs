@@ -31,6 +31,11 @@ pub enum StoreError {
     /// The role lacks a privilege.
     #[error("the role lacks a privilege on {0}; the README lists what each role needs")]
     Privilege(String),
+    /// Row-level security hides rows from the role: what cannot be seen is not done.
+    #[error(
+        "row-level security on {0} hides rows from this role; use a role with BYPASSRLS, or the owner of a table without FORCE"
+    )]
+    HiddenRows(String),
     /// A row of a control table does not parse.
     #[error("a row of the control table {table} does not parse: {what}")]
     Corrupt {

@@ -29,7 +29,9 @@ pub use record::{
     Actor, AuditEntry, AuditRecord, Beat, Change, Committed, Custody, KeyChange, KeyRecord, Lease,
     NewRange, Outcome, PassProgress, Progress, Quarantined, Range, ReplicaRecord, RolloverChange,
 };
-pub use rows::{ColumnCensus, ColumnFault, Row, Rows, Survey, TableShape, Update, Window, Written};
+pub use rows::{
+    ColumnCensus, ColumnFault, Row, Rows, SAMPLE, Survey, TableShape, Update, Window, Written,
+};
 
 use crate::{
     catalog::Secret,

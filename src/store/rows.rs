@@ -1,5 +1,8 @@
 //! The application's own tables: read what is stale, write it back, count what is left.
 
+pub(crate) mod live;
+pub(crate) mod sql;
+
 use std::fmt;
 
 use async_trait::async_trait;
@@ -11,8 +14,10 @@ use crate::column::{Aim, Column, Registry, RowKey, Table};
 /// A registered table as it is in the live schema.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TableShape {
-    /// The registered table.
+    /// The registered table, with the columns that are sound.
     pub table: Table,
+    /// The SQL type of each of its columns, in order.
+    pub types: Vec<String>,
     /// The columns of its primary key, in order, each with its SQL type.
     pub key: Vec<(String, String)>,
 }
@@ -49,10 +54,20 @@ pub enum ColumnFault {
         /// Which table.
         table: String,
     },
+    /// The primary key is of a type that rows cannot be paged by.
+    #[error("{column} is part of the primary key and is {found}; {expected} can be paged by")]
+    KeyType {
+        /// `<table>.<column>`.
+        column: String,
+        /// The type in the live schema.
+        found: String,
+        /// The types that a key may have.
+        expected: String,
+    },
     /// The role may not do what a rewrap does.
     #[error("the role may not {privilege} {table}; grant it")]
     NoPrivilege {
-        /// Which table.
+        /// Which table; `<table>.<column>` when its other columns are in reach.
         table: String,
         /// `SELECT` or `UPDATE`.
         privilege: String,
@@ -83,8 +98,15 @@ pub struct Survey {
     /// What is wrong with the rest.
     pub faults: Vec<ColumnFault>,
     /// Columns that hold envelopes and are not registered, as `<table>.<column>`.
+    /// A sample: the first [`SAMPLE`] rows of each table that this role sees whole.
     pub unregistered: Vec<String>,
 }
+
+/// How many rows of each table are looked at for envelopes in unregistered columns.
+pub const SAMPLE: u32 = 1000;
+
+/// Tables of fewer rows are never split.
+pub(crate) const WORTH_SPLITTING: u64 = 2000;
 
 /// Part of a table, by primary key.
 #[derive(Debug, Clone, Copy, Default)]
@@ -111,9 +133,10 @@ pub struct Update {
     /// Which row.
     pub key: RowKey,
     /// For each column, in order: the value that was read. The row changes only
-    /// if every one still holds.
+    /// if every one that is to change still holds.
     pub old: Vec<Option<String>>,
-    /// For each column, in order: the value to write; the old one where nothing changes.
+    /// For each column, in order: the value to write; the old one where nothing
+    /// changes, and such a column is left alone, whoever edits it meanwhile.
     pub new: Vec<Option<String>>,
 }
 
@@ -135,7 +158,10 @@ pub enum Written {
 pub struct ColumnCensus {
     /// `<table>.<column>`.
     pub column: String,
-    /// Values by form: `enc:v3:<key id>`, `enc:v1`, `mfa:v2:<key id>`, `plaintext`, ….
+    /// Values by form: `enc:v1`, `enc:v2:<key id>`, `enc:v3:<key id>`, `mfa:v1`,
+    /// `mfa:v2:<key id>`, `plaintext`, and `malformed` for a known prefix without a
+    /// key id (or text that should be JSON and is not). `mfa:` counts as such only
+    /// under `MFA_ENCRYPTION_KEY`; elsewhere it is plaintext (FORMATS section 1).
     pub values: std::collections::BTreeMap<String, u64>,
 }
 
@@ -154,8 +180,14 @@ pub trait Rows: fmt::Debug + Send + Sync + 'static {
     async fn split(&self, table: &TableShape, parts: u32) -> Result<Vec<RowKey>, StoreError>;
 
     /// Up to `limit` rows of `window` by ascending key in which some column may be
-    /// stale: selected in SQL, never a row that is certainly final. `aims` has one
-    /// entry a column of the table, in order.
+    /// stale. `aims` has one entry a column of the table, in order.
+    ///
+    /// Selected in SQL. Nothing that is stale is missed: a value without a prefix of
+    /// its aim, or with a character that no canonical envelope has; in a document any
+    /// such envelope, and any such string under a secret key. What is final is left
+    /// out, but for a few oddities that are read again by each pass: arrays nested
+    /// deeper than eight under a secret key, `json` (not `jsonb`) with `\u` escapes,
+    /// repeated keys or enormous numbers, and text that should be JSON and is not.
     async fn stale(
         &self,
         table: &TableShape,
@@ -164,11 +196,13 @@ pub trait Rows: fmt::Debug + Send + Sync + 'static {
         limit: u32,
     ) -> Result<Vec<Row>, StoreError>;
 
-    /// The rows of these keys, as they are now, in any order.
+    /// The rows of these keys, as they are now, in any order. A key that no row can
+    /// have (text for a uuid) is passed over.
     async fn fetch(&self, table: &TableShape, keys: &[RowKey]) -> Result<Vec<Row>, StoreError>;
 
     /// Writes `updates` in one statement with compare-and-set; with `progress`,
-    /// moves the cursor and records quarantined rows in the same transaction.
+    /// moves the cursor and records quarantined rows in the same transaction. Only
+    /// sealed columns that change are set. Without updates the cursor moves alone.
     async fn write(
         &self,
         table: &TableShape,
@@ -176,8 +210,9 @@ pub trait Rows: fmt::Debug + Send + Sync + 'static {
         progress: Option<&Progress>,
     ) -> Result<Written, StoreError>;
 
-    /// Counts what each column of `table` holds, by form and key. Strings of a
-    /// document count when they are envelopes; plaintext counts in text columns and arrays.
+    /// Counts what each column of `table` holds, by form and key: whatever a rewrap
+    /// would look at. Strings of a document count when they are envelopes or stand
+    /// under a secret key. NULL and empty strings are nothing.
     async fn census(&self, table: &TableShape) -> Result<Vec<ColumnCensus>, StoreError>;
 
     /// How many rows are in `table`, as the planner or an exact count knows.
@@ -189,5 +224,24 @@ impl TableShape {
     #[must_use]
     pub fn columns(&self) -> &[Column] {
         self.table.columns()
+    }
+
+    /// Whether a row of this table can have the key `row`.
+    pub(crate) fn fits(&self, row: &RowKey) -> bool {
+        row.parts().len() == self.key.len()
+            && row.parts().iter().zip(&self.key).all(|(part, (_, sql_type))| {
+                match sql_type.to_ascii_lowercase().as_str() {
+                    "uuid" => uuid::Uuid::try_parse(part).is_ok(),
+                    "smallint" | "integer" | "bigint" => part.parse::<i64>().is_ok(),
+                    _ => !part.contains('\0'),
+                }
+            })
+    }
+}
+
+impl Update {
+    /// Whether anything changes.
+    pub(crate) fn changes(&self) -> bool {
+        self.old != self.new
     }
 }

@@ -12,6 +12,7 @@ mod keys;
 pub(crate) mod passes;
 mod replicas;
 mod rollovers;
+mod rows;
 mod schema;
 
 use std::time::Duration;
