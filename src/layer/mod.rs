@@ -5,3 +5,4 @@
 //! 3. No lock and no database call on the way.
 
 pub mod jwt;
+pub mod sealed;
