@@ -2,7 +2,12 @@
 
 use std::time::Duration;
 
-use crate::{catalog::Class, clock::Timestamp, ids::ReplicaId, keyring::KeyState};
+use crate::{
+    catalog::Class,
+    clock::Timestamp,
+    ids::{KeyId, ReplicaId},
+    keyring::KeyState,
+};
 
 use super::{
     phase::Phase,
@@ -18,8 +23,13 @@ pub struct World {
     pub from_state: KeyState,
     /// The state of the key that takes its place, once there is one.
     pub to_state: Option<KeyState>,
+    /// Other keys of the secret that are accepted and make nothing more: older ones,
+    /// which nothing needs once nothing needs the key that drains.
+    pub older: Vec<KeyId>,
     /// Live replicas that have not acknowledged the present epoch.
     pub behind: Vec<ReplicaId>,
+    /// Live replicas on which a request still holds an older keychain.
+    pub unsettled: Vec<ReplicaId>,
     /// The longest lifetime that the draining key signed (signing secrets).
     pub longest_lifetime: Duration,
     /// How far the bulk rewrap of this pass is (sealing secrets).
@@ -67,7 +77,7 @@ pub enum Action {
     TakeCensus,
     /// Note that nothing needs the old key.
     Drain,
-    /// Stop accepting the old key.
+    /// Prove once more that nothing needs the old key, and stop accepting it.
     Retire,
     /// Accept the retired old key again, before it can be primary.
     Restage,
@@ -90,6 +100,9 @@ pub enum Blocker {
     /// Live replicas that have not acknowledged the present epoch.
     #[error("{0} live replica(s) have not acknowledged the present epoch")]
     Replicas(usize),
+    /// Requests that began under an older keychain.
+    #[error("requests that began under an older keychain are in flight on {0} replica(s)")]
+    InFlight(usize),
     /// What the old key signed is still within its lifetime.
     #[error(
         "tokens of the old key are accepted until {0}, when the longest lifetime that it signed has passed"
@@ -151,11 +164,15 @@ pub fn plan(world: &World) -> Planned {
     }
 }
 
+/// The new primary is in use everywhere once every replica has published it and
+/// no request is left that could sign or seal with the key before it.
 fn settle(world: &World) -> Planned {
-    if world.behind.is_empty() {
-        planned(Action::Settle, "every live replica uses the present primary")
-    } else {
+    if !world.behind.is_empty() {
         wait(Blocker::Replicas(world.behind.len()))
+    } else if !world.unsettled.is_empty() {
+        wait(Blocker::InFlight(world.unsettled.len()))
+    } else {
+        planned(Action::Settle, "every live replica uses the present primary")
     }
 }
 
@@ -197,7 +214,8 @@ fn drain_sealing(world: &World, done: Action) -> Planned {
     }
 }
 
-/// In a graceful rollover the proof is taken once more, right before the door closes.
+/// Who carries this out proves once more, right before the door closes, that a
+/// sealing key is not needed; a hard rollover has closed it already.
 fn retire(world: &World) -> Planned {
     planned(
         Action::Retire,
@@ -218,5 +236,140 @@ fn roll_back(world: &World) -> Planned {
         KeyState::Staged | KeyState::Retiring => wait(Blocker::Replicas(world.behind.len())),
         _ if world.rollover.settled_at.is_none() => settle(world),
         _ => drain(world, Action::FinishRollingBack),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{catalog::Secret, envelope::Target, ids::RolloverId};
+
+    fn world(secret: Secret, mode: Mode, phase: Phase) -> World {
+        let id = |text| KeyId::new(text).unwrap();
+        let (from_state, to_state) = match phase {
+            Phase::Requested => (KeyState::Primary, None),
+            Phase::Staged => (KeyState::Primary, Some(KeyState::Staged)),
+            _ if mode == Mode::Hard => (KeyState::Retired, Some(KeyState::Primary)),
+            _ => (KeyState::Retiring, Some(KeyState::Primary)),
+        };
+        World {
+            rollover: Rollover {
+                id: RolloverId::new(),
+                secret,
+                mode,
+                dry_run: false,
+                phase,
+                revision: 3,
+                paused_at: None,
+                reason: "a test".into(),
+                requested_by: "test".into(),
+                from_key: id("old"),
+                to_key: to_state.map(|_| id("new")),
+                created_at: Timestamp::from_seconds(0),
+                updated_at: Timestamp::from_seconds(0),
+                settled_at: Some(Timestamp::from_seconds(100)),
+                target: Target::Bound,
+                pass: 1,
+                max_rows_per_second: None,
+                blocked_by: None,
+                accept_quarantined: false,
+                report: None,
+            },
+            from_state,
+            to_state,
+            older: vec![],
+            behind: vec![],
+            unsettled: vec![],
+            longest_lifetime: Duration::from_secs(900),
+            bulk: Bulk::NotBegun,
+            now: Timestamp::from_seconds(200),
+        }
+    }
+
+    fn action(world: &World) -> Action {
+        let planned = plan(world);
+        assert_eq!(plan(world), planned, "planning twice equals planning once");
+        planned.action
+    }
+
+    #[test]
+    fn no_key_is_promoted_before_every_live_replica_reads_it() {
+        let mut world = world(Secret::JwtSecret, Mode::Graceful, Phase::Staged);
+        world.behind = vec![ReplicaId::new()];
+        assert_eq!(action(&world), Action::Wait(Blocker::Replicas(1)));
+        world.behind.clear();
+        assert_eq!(action(&world), Action::Promote);
+    }
+
+    #[test]
+    fn nothing_drains_while_a_request_may_still_use_the_old_key() {
+        let mut world = world(Secret::AppEncryptionKey, Mode::Graceful, Phase::Promoted);
+        world.rollover.settled_at = None;
+        world.unsettled = vec![ReplicaId::new()];
+        assert_eq!(action(&world), Action::Wait(Blocker::InFlight(1)));
+        world.unsettled.clear();
+        assert_eq!(action(&world), Action::Settle);
+    }
+
+    #[test]
+    fn a_signing_key_drains_for_the_longest_lifetime_that_it_signed() {
+        let mut world = world(Secret::JwtSecret, Mode::Graceful, Phase::Promoted);
+        let until = Timestamp::from_seconds(1000);
+        world.now = Timestamp::from_millis(999_999);
+        assert_eq!(action(&world), Action::Wait(Blocker::Lifetime(until)));
+        world.now = until;
+        assert_eq!(action(&world), Action::Drain);
+        world.now = Timestamp::from_seconds(100);
+        world.rollover.mode = Mode::Hard;
+        assert_eq!(action(&world), Action::Drain);
+    }
+
+    #[test]
+    fn a_sealing_key_drains_until_the_census_is_zero_on_every_column() {
+        let mut world = world(Secret::AppEncryptionKey, Mode::Graceful, Phase::Promoted);
+        let counted = |stale, quarantined, unseen| Bulk::Counted { stale, quarantined, unseen };
+        for (bulk, accept, expected) in [
+            (Bulk::NotBegun, false, Action::BeginPass),
+            (Bulk::Running, false, Action::Wait(Blocker::Bulk)),
+            (Bulk::PassDone, false, Action::TakeCensus),
+            (counted(1, 0, 0), false, Action::BeginPass),
+            (counted(0, 2, 0), false, Action::Wait(Blocker::Quarantined(2))),
+            (counted(0, 2, 0), true, Action::Drain),
+            (counted(0, 0, 1), true, Action::Wait(Blocker::Unseen(1))),
+            (counted(0, 0, 0), false, Action::Drain),
+        ] {
+            world.bulk = bulk;
+            world.rollover.accept_quarantined = accept;
+            assert_eq!(action(&world), expected, "{bulk:?}");
+        }
+    }
+
+    #[test]
+    fn rolling_back_reads_everywhere_before_it_seals_anywhere() {
+        let mut world = world(Secret::AppEncryptionKey, Mode::Hard, Phase::RollingBack);
+        world.rollover.settled_at = None;
+        assert_eq!(action(&world), Action::Restage);
+        world.from_state = KeyState::Staged;
+        world.behind = vec![ReplicaId::new()];
+        assert_eq!(action(&world), Action::Wait(Blocker::Replicas(1)));
+        world.behind.clear();
+        assert_eq!(action(&world), Action::Revert);
+        world.from_state = KeyState::Primary;
+        assert_eq!(action(&world), Action::Settle);
+        world.rollover.settled_at = Some(world.now);
+        assert_eq!(action(&world), Action::BeginPass);
+        world.bulk = Bulk::Counted { stale: 0, quarantined: 0, unseen: 0 };
+        assert_eq!(action(&world), Action::FinishRollingBack);
+    }
+
+    #[test]
+    fn a_paused_rollover_does_nothing_and_a_finished_one_rests() {
+        for phase in Phase::ALL {
+            let mut world = world(Secret::JwtSecret, Mode::Graceful, phase);
+            world.rollover.paused_at = Some(world.now);
+            let expected =
+                if phase.is_active() { Action::Wait(Blocker::Paused) } else { Action::Rest };
+            assert_eq!(action(&world), expected);
+        }
     }
 }

@@ -7,9 +7,9 @@
 //!    handler: compare-and-set in one statement, the cursor in the same transaction.
 //! 3. Lease expiry is judged by the database's clock; every other time is passed in.
 
-pub mod custody;
 #[cfg(all(test, feature = "postgres", feature = "sqlite"))]
 mod batches;
+pub mod custody;
 mod error;
 #[cfg(feature = "postgres")]
 pub mod postgres;
@@ -18,6 +18,7 @@ mod refusal;
 mod rows;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
+pub mod step;
 mod stored;
 
 use std::{fmt, time::Duration};

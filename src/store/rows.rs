@@ -72,6 +72,14 @@ pub enum ColumnFault {
         /// `SELECT` or `UPDATE`.
         privilege: String,
     },
+    /// A column's secret has no key.
+    #[error(
+        "a column of {table} is sealed under a secret that has no key here; set it in the environment"
+    )]
+    NoKeyring {
+        /// Which table.
+        table: String,
+    },
     /// Row-level security hides rows from this role.
     #[error(
         "row-level security on {table} hides rows from this role; use a role with BYPASSRLS, or the owner of a table without FORCE"

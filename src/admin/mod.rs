@@ -1,0 +1,74 @@
+//! The admin router: nest it under `/admin`.
+//!
+//! | method and path | what it does |
+//! |---|---|
+//! | `GET /secrets` | every secret with its keys, by fingerprint, and when it is due |
+//! | `POST /rollovers` | begins a rollover, or a dry run: 202 with a `Location` |
+//! | `GET /rollovers`, `GET /rollovers/{id}` | lists them; one with its progress |
+//! | `PATCH /rollovers/{id}` | changes the ceiling on rows a second |
+//! | `POST /rollovers/{id}/pause`, `resume`, `roll-back` | what they say |
+//! | `POST /rollovers/{id}/retire` | retires the old key, if nothing needs it |
+//! | `POST /rollovers/{id}/destroy` | erases the retired key, after the backup horizon |
+//! | `GET /census` | what every registered column holds, by form and key |
+//! | `GET /replicas` | who serves, and how far each is |
+//! | `GET /audit` | the audit trail, newest first |
+//!
+//! 1. Every route demands an access token of system scope with MFA: the router
+//!    brings its own [`JwtLayer`], so that nesting it cannot leave it open.
+//! 2. No key, value or token is in any answer, log or audit entry.
+//! 3. Every refused call that names who asked is an audit entry too.
+
+mod body;
+mod guard;
+mod problem;
+mod rollovers;
+mod views;
+
+use std::sync::Arc;
+
+use axum::{
+    Router, middleware,
+    routing::{get, post},
+};
+
+use crate::{
+    keyring::NoKeyring, layer::jwt::JwtLayer, operator::Operator, problem::Problem, token::Scope,
+};
+
+/// What the handlers share.
+#[derive(Debug, Clone)]
+struct Admin {
+    operator: Arc<Operator>,
+}
+
+/// The admin router of `operator`, behind a layer of its own.
+///
+/// # Errors
+/// [`NoKeyring`] when the keychain has no key to verify tokens with.
+pub fn router(operator: Operator) -> Result<Router, NoKeyring> {
+    let replica = operator.worker().replica();
+    let jwt = JwtLayer::new(replica.keychain())?
+        .clock(Arc::clone(replica.clock()))
+        .require_scope(Scope::System)
+        .require_mfa();
+    let admin = Admin { operator: Arc::new(operator) };
+    Ok(Router::new()
+        .route("/secrets", get(views::secrets))
+        .route("/census", get(views::census))
+        .route("/replicas", get(views::replicas))
+        .route("/audit", get(views::audit))
+        .route("/rollovers", get(rollovers::list).post(rollovers::begin))
+        .route("/rollovers/{id}", get(rollovers::inspect).patch(rollovers::limit))
+        .route("/rollovers/{id}/pause", post(rollovers::pause))
+        .route("/rollovers/{id}/resume", post(rollovers::resume))
+        .route("/rollovers/{id}/roll-back", post(rollovers::roll_back))
+        .route("/rollovers/{id}/retire", post(rollovers::retire))
+        .route("/rollovers/{id}/destroy", post(rollovers::destroy))
+        .fallback(|| async {
+            Problem::not_found("there is no such admin endpoint; the README lists them")
+        })
+        .method_not_allowed_fallback(problem::method_not_allowed)
+        .layer(middleware::from_fn_with_state(admin.clone(), guard::record_refusals))
+        .layer(jwt)
+        .with_state(admin))
+}

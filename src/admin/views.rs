@@ -1,0 +1,51 @@
+//! What can be read: inventory, census, replicas, audit trail.
+
+use axum::{
+    Json,
+    extract::{Query, State, rejection::QueryRejection},
+};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use super::Admin;
+use crate::{
+    operator::{Census, Refusal},
+    problem::Problem,
+};
+
+pub(super) async fn secrets(State(admin): State<Admin>) -> Result<Json<Value>, Problem> {
+    Ok(Json(json!({ "secrets": admin.operator.secrets().await? })))
+}
+
+pub(super) async fn census(State(admin): State<Admin>) -> Result<Json<Census>, Problem> {
+    Ok(Json(admin.operator.census().await?))
+}
+
+pub(super) async fn replicas(State(admin): State<Admin>) -> Result<Json<Value>, Problem> {
+    let store = admin.operator.worker().replica().store();
+    let epoch = store.epoch().await.map_err(Refusal::from)?;
+    let replicas = store.replicas().await.map_err(Refusal::from)?;
+    Ok(Json(json!({ "epoch": epoch, "replicas": replicas })))
+}
+
+/// `?before=<entry id>&limit=<1..500>`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Page {
+    before: Option<Uuid>,
+    limit: Option<u32>,
+}
+
+pub(super) async fn audit(
+    State(admin): State<Admin>,
+    page: Result<Query<Page>, QueryRejection>,
+) -> Result<Json<Value>, Problem> {
+    let Query(page) = page.map_err(|_| {
+        Problem::bad_request("the query takes before=<entry id> and limit=<1 to 500>")
+    })?;
+    let limit = page.limit.unwrap_or(100).clamp(1, 500);
+    let store = admin.operator.worker().replica().store();
+    let entries = store.audit(page.before, limit).await.map_err(Refusal::from)?;
+    Ok(Json(json!({ "entries": entries })))
+}

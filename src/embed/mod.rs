@@ -1,0 +1,313 @@
+//! Everything of this crate in one API process, wired up: what an API developer
+//! starts, and what the reference API wears.
+//!
+//! ```no_run
+//! # async fn run(router: axum::Router) -> Result<(), Box<dyn std::error::Error>> {
+//! use breeze_rollover::{column::Registry, embed::{Database, Setup}};
+//! let database = Database::connect("sqlite://app.db", 10).await?;
+//! database.migrate().await?;
+//! let rollovers = Setup::new(database, Registry::breeze()).start().await?;
+//! let router = router
+//!     .layer(rollovers.sealed())
+//!     .layer(rollovers.jwt()?)
+//!     .nest("/admin", rollovers.admin()?);
+//! # drop(router);
+//! # Ok(())
+//! # }
+//! ```
+
+mod database;
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use tokio::{sync::watch, task::JoinHandle};
+
+pub use database::{APPLICATION_NAME, Database, DatabaseError};
+
+use crate::{
+    catalog::Secret,
+    clock::{Clock, SystemClock},
+    column::Registry,
+    envelope::Target,
+    keyring::{
+        NoKeyring,
+        reconcile::Note,
+        sources::{Environment, Strictness},
+    },
+    layer::{jwt::JwtLayer, sealed::SealedLayer},
+    operator::Operator,
+    replica::{Membership, Replica, ReplicaError},
+    store::{
+        StoreError,
+        custody::{RootKeyError, RootKeys},
+    },
+    token::Lifetimes,
+    worker::{Impact, LazyRewrap, LazyTotals, Worker, WorkerSettings, lazy_rewrap},
+};
+
+/// How a process takes part: everything has a default but the database and the columns.
+#[derive(Debug)]
+pub struct Setup {
+    database: Database,
+    registry: Arc<Registry>,
+    environment: Environment,
+    name: String,
+    lifetimes: Lifetimes,
+    target: Target,
+    lease: Duration,
+    poll: Duration,
+    horizon: Duration,
+    worker: WorkerSettings,
+    clock: Arc<dyn Clock>,
+    impact: Option<Arc<dyn Impact>>,
+}
+
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+impl Setup {
+    /// Takes part in the rollovers of `database`, for the columns of `registry`.
+    #[must_use]
+    pub fn new(database: Database, registry: Registry) -> Self {
+        Self {
+            database,
+            registry: Arc::new(registry),
+            environment: Environment::process(),
+            name: format!("process {}", std::process::id()),
+            lifetimes: Lifetimes::default(),
+            target: Target::default(),
+            lease: Duration::from_secs(15),
+            poll: Duration::from_secs(1),
+            horizon: 90 * DAY,
+            worker: WorkerSettings::default(),
+            clock: Arc::new(SystemClock),
+            impact: None,
+        }
+    }
+
+    /// Reads keys from `environment` in place of the process's own.
+    #[must_use]
+    pub fn environment(mut self, environment: Environment) -> Self {
+        self.environment = environment;
+        self
+    }
+
+    /// The name of this replica, for people.
+    #[must_use]
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = name.into();
+        self
+    }
+
+    /// The lifetimes of the tokens that this process signs.
+    #[must_use]
+    pub const fn lifetimes(mut self, lifetimes: Lifetimes) -> Self {
+        self.lifetimes = lifetimes;
+        self
+    }
+
+    /// What sealed columns are written and rewrapped to.
+    #[must_use]
+    pub const fn target(mut self, target: Target) -> Self {
+        self.target = target;
+        self
+    }
+
+    /// How long a lease lasts without a renewal, and how often to poll and renew.
+    #[must_use]
+    pub const fn lease(mut self, lease: Duration, poll: Duration) -> Self {
+        self.lease = lease;
+        self.poll = poll;
+        self
+    }
+
+    /// How long backups are kept: a younger retired key is not destroyed.
+    #[must_use]
+    pub const fn backup_horizon(mut self, horizon: Duration) -> Self {
+        self.horizon = horizon;
+        self
+    }
+
+    /// How the worker works.
+    #[must_use]
+    pub const fn worker(mut self, worker: WorkerSettings) -> Self {
+        self.worker = worker;
+        self
+    }
+
+    /// The clock for everything but leases.
+    #[must_use]
+    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// Whom to ask about the effect of a dry run.
+    #[must_use]
+    pub fn impact(mut self, impact: Arc<dyn Impact>) -> Self {
+        self.impact = Some(impact);
+        self
+    }
+
+    /// Joins: the environment and the store agree, the keychain is published, the
+    /// lease has begun. The worker and the lease run in tasks until
+    /// [`Rollovers::leave`].
+    ///
+    /// # Errors
+    /// [`StartError`] says what to do; nothing is served then.
+    pub async fn start(self) -> Result<Rollovers, StartError> {
+        self.database.check().await?;
+        let file = match self.environment.strictness() {
+            Strictness::Production => None,
+            Strictness::Development | Strictness::Test => self.database.root_key_file(),
+        };
+        let root = RootKeys::open(&self.environment, file.as_deref())?;
+        let joined = Membership {
+            store: self.database.store(),
+            root,
+            environment: self.environment,
+            name: self.name,
+            signs: vec![(Secret::JwtSecret, self.lifetimes.longest())],
+            target: self.target,
+            lease: self.lease,
+            poll: self.poll,
+            clock: self.clock,
+        }
+        .join()
+        .await?;
+        let mut worker =
+            Worker::new(Arc::clone(&joined.replica), Arc::clone(&self.registry), &self.worker)
+                .sharing(self.database.queue());
+        if let Some(impact) = self.impact {
+            worker = worker.knowing(impact);
+        }
+        let (lazy, lazy_worker) = lazy_rewrap();
+        let (stop, stopped) = watch::channel(false);
+        let stopping = || {
+            let mut stopped = stopped.clone();
+            async move { drop(stopped.wait_for(|stop| *stop).await) }
+        };
+        let replica = Arc::clone(&joined.replica);
+        let backend = self.database.backend();
+        let working = worker.clone();
+        let until = (stopping(), stopping(), stopping());
+        let tasks = vec![
+            tokio::spawn(async move { working.run(&backend, until.0).await }),
+            tokio::spawn(lazy_worker.run(
+                Arc::clone(&replica),
+                Arc::clone(&self.registry),
+                self.target,
+                until.1,
+            )),
+            tokio::spawn(replica.run(until.2)),
+        ];
+        Ok(Rollovers {
+            database: self.database,
+            registry: self.registry,
+            target: self.target,
+            operator: Operator::new(worker, self.horizon),
+            lazy,
+            notes: joined.notes,
+            stop,
+            tasks: Mutex::new(tasks),
+        })
+    }
+}
+
+/// A process could not take part.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The control tables are missing, newer, or not writable.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// There is no root key, or it is unfit.
+    #[error(transparent)]
+    Root(#[from] RootKeyError),
+    /// It could not join.
+    #[error(transparent)]
+    Replica(#[from] ReplicaError),
+}
+
+/// This process's part in the rollovers of its database.
+#[derive(Debug)]
+pub struct Rollovers {
+    database: Database,
+    registry: Arc<Registry>,
+    target: Target,
+    operator: Operator,
+    lazy: LazyRewrap,
+    notes: Vec<Note>,
+    stop: watch::Sender<bool>,
+    tasks: Mutex<Vec<JoinHandle<()>>>,
+}
+
+impl Rollovers {
+    /// The layer that verifies access tokens.
+    ///
+    /// # Errors
+    /// [`NoKeyring`] when there is no `JWT_SECRET`.
+    pub fn jwt(&self) -> Result<JwtLayer, NoKeyring> {
+        Ok(JwtLayer::new(self.replica().keychain())?.clock(Arc::clone(self.replica().clock())))
+    }
+
+    /// The layer that opens and seals columns, and rewraps stale ones lazily.
+    #[must_use]
+    pub fn sealed(&self) -> SealedLayer {
+        SealedLayer::new(self.replica().keychain(), Arc::clone(&self.registry))
+            .target(self.target)
+            .lazy(self.lazy.clone())
+    }
+
+    /// The admin router, to nest under `/admin`. It guards itself.
+    ///
+    /// # Errors
+    /// [`NoKeyring`] when there is no `JWT_SECRET`.
+    #[cfg(feature = "admin")]
+    pub fn admin(&self) -> Result<axum::Router, NoKeyring> {
+        crate::admin::router(self.operator.clone())
+    }
+
+    /// Carries out what operators ask for.
+    #[must_use]
+    pub const fn operator(&self) -> &Operator {
+        &self.operator
+    }
+
+    /// This process as a replica.
+    #[must_use]
+    pub fn replica(&self) -> &Arc<Replica> {
+        self.operator.worker().replica()
+    }
+
+    /// The database.
+    #[must_use]
+    pub const fn database(&self) -> &Database {
+        &self.database
+    }
+
+    /// What an operator may not expect of the environment, though nothing is wrong.
+    #[must_use]
+    pub fn notes(&self) -> &[Note] {
+        &self.notes
+    }
+
+    /// What lazy rewrap did in this process.
+    #[must_use]
+    pub fn lazy_totals(&self) -> LazyTotals {
+        self.lazy.totals()
+    }
+
+    /// Ends this process's part: the batch in hand is finished, the lease given up.
+    /// Call it after the last request has been answered.
+    pub async fn leave(&self) {
+        self.stop.send_replace(true);
+        let tasks = std::mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner));
+        for task in tasks {
+            if let Err(error) = task.await {
+                tracing::error!(%error, "a background task did not end well");
+            }
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! Why an operator's request was refused.
+
+use crate::{
+    catalog::Secret,
+    clock::Timestamp,
+    ids::{KeyId, RolloverId},
+    keyring::sources::ValueFault,
+    replica::ReplicaError,
+    rollover::{IllegalTransition, Phase},
+    store::StoreError,
+    worker::{DriveError, rewrap::RewrapError},
+};
+
+use super::LONGEST_REASON;
+
+/// An operator's request was refused, and nothing has changed. Never holds a value.
+#[derive(Debug, thiserror::Error)]
+pub enum Refusal {
+    /// There is no such rollover.
+    #[error("there is no rollover {0}; GET /admin/rollovers lists them")]
+    NotFound(RolloverId),
+    /// The secret has no key to roll over from.
+    #[error("{0} has no primary key to roll over from; set it in the environment and restart")]
+    NoPrimary(Secret),
+    /// No reason, or too long a one.
+    #[error("give a reason of 1 to {LONGEST_REASON} characters; the audit trail keeps it")]
+    Reason,
+    /// The value is not fit to be a key.
+    #[error(transparent)]
+    Value(#[from] ValueFault),
+    /// Another rollover is in progress.
+    #[error(
+        "rollover {0} is in progress; wait for its end, roll it back, or, for another secret, send \"alongside\": true"
+    )]
+    Busy(RolloverId),
+    /// It was changed meanwhile, again and again.
+    #[error("the rollover was changed meanwhile; look at it and ask again")]
+    Conflict,
+    /// The phase does not allow it.
+    #[error("{0}; a key that is retired comes back by a rollover of its own")]
+    Illegal(#[from] IllegalTransition),
+    /// It is at its end.
+    #[error("the rollover is {0}, so there is nothing left to pause, resume or limit")]
+    AtItsEnd(Phase),
+    /// There is no old key to retire.
+    #[error("the rollover is {0}; a key is retired while it drains")]
+    NotDraining(Phase),
+    /// There is no retired key to destroy.
+    #[error("the rollover is {0}; only a retired key is destroyed")]
+    NotRetired(Phase),
+    /// Something still needs the key.
+    #[error("the key is still needed: {0}")]
+    StillNeeded(String),
+    /// A backup may still need the key.
+    #[error("key {key} may be needed for a backup until {until}; destroy it after that")]
+    Horizon {
+        /// Which key.
+        key: KeyId,
+        /// Until when.
+        until: Timestamp,
+    },
+    /// A step could not be done.
+    #[error(transparent)]
+    Drive(#[from] DriveError),
+}
+
+impl From<ReplicaError> for Refusal {
+    fn from(error: ReplicaError) -> Self {
+        Self::Drive(error.into())
+    }
+}
+
+impl From<StoreError> for Refusal {
+    fn from(error: StoreError) -> Self {
+        Self::Drive(error.into())
+    }
+}
+
+impl From<RewrapError> for Refusal {
+    fn from(error: RewrapError) -> Self {
+        Self::Drive(error.into())
+    }
+}

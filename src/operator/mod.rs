@@ -1,0 +1,352 @@
+//! Everything that an operator can ask of a rollover, for the admin router and
+//! the commands alike.
+//!
+//! 1. A request is checked whole before anything changes, and a refusal says what
+//!    to do, without a value in it.
+//! 2. Every request that changes something is one guarded change, with its audit
+//!    entry inside.
+//! 3. Destroying is its own request, after the backup horizon, and only when the
+//!    census finds nothing under the key.
+
+mod error;
+mod inventory;
+
+use std::time::Duration;
+
+use secrecy::SecretString;
+
+pub use error::Refusal;
+pub use inventory::{Census, KeyView, Progress, RolloverView, SecretView};
+
+use crate::{
+    catalog::{Class, Secret},
+    envelope::Target,
+    ids::RolloverId,
+    keyring::{KeyState, Origin, sources::check_value},
+    rollover::{Action, Blocker, Mode, Phase, Rollover, World, plan},
+    store::{Actor, Change, Committed, step},
+    worker::{Worker, primary},
+};
+
+/// What an operator asks for.
+#[derive(Debug)]
+pub struct Request {
+    /// Which secret.
+    pub secret: Secret,
+    /// How.
+    pub mode: Mode,
+    /// Why.
+    pub reason: String,
+    /// Whether only to tell what would happen.
+    pub dry_run: bool,
+    /// The new value; generated when there is none.
+    pub value: Option<SecretString>,
+    /// What sealed columns are rewrapped to.
+    pub target: Target,
+    /// The ceiling on rows rewrapped a second.
+    pub max_rows_per_second: Option<u32>,
+    /// Whether it may run beside another secret's rollover.
+    pub alongside: bool,
+}
+
+/// The longest reason, in characters.
+pub const LONGEST_REASON: usize = 500;
+
+/// Carries out what operators ask for. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Operator {
+    worker: Worker,
+    horizon: Duration,
+}
+
+impl Operator {
+    /// Through `worker`, with backups kept for `horizon`: a retired key that is
+    /// younger may be needed to read one, and is not destroyed.
+    #[must_use]
+    pub const fn new(worker: Worker, horizon: Duration) -> Self {
+        Self { worker, horizon }
+    }
+
+    /// The worker that it works through.
+    #[must_use]
+    pub const fn worker(&self) -> &Worker {
+        &self.worker
+    }
+
+    /// Begins a rollover.
+    ///
+    /// # Errors
+    /// [`Refusal`]; nothing has changed then.
+    pub async fn begin(&self, request: Request, actor: Actor) -> Result<Rollover, Refusal> {
+        let reason = checked_reason(request.reason)?;
+        let custody = self.worker.replica().store().custody().await?;
+        let from = primary(&custody, request.secret).ok_or(Refusal::NoPrimary(request.secret))?;
+        let now = self.worker.replica().clock().now();
+        let rollover = Rollover {
+            id: RolloverId::new(),
+            secret: request.secret,
+            mode: request.mode,
+            dry_run: request.dry_run,
+            phase: Phase::Requested,
+            revision: 0,
+            paused_at: None,
+            reason,
+            requested_by: match &actor {
+                Actor::System => "system".to_owned(),
+                Actor::User { id, email } => email.clone().unwrap_or_else(|| id.to_string()),
+            },
+            from_key: from.id.clone(),
+            to_key: None,
+            created_at: now,
+            updated_at: now,
+            settled_at: None,
+            target: request.target,
+            pass: 0,
+            max_rows_per_second: request.max_rows_per_second,
+            blocked_by: None,
+            accept_quarantined: false,
+            report: None,
+        };
+        let supplied = match request.value {
+            None => None,
+            Some(value) => {
+                let known: Vec<_> =
+                    custody.keys.iter().map(|key| (key.secret, key.fingerprint)).collect();
+                let material = check_value(request.secret, value, &known)?;
+                Some(self.worker.replica().staged_key(
+                    request.secret,
+                    &material,
+                    Origin::Supplied,
+                )?)
+            }
+        };
+        let supplied = supplied.filter(|_| !request.dry_run);
+        let change = step::begin(rollover.clone(), supplied, request.alongside, actor)?;
+        match self.worker.commit(&change).await? {
+            Committed::Done(_) => {}
+            Committed::Busy(running) => return Err(Refusal::Busy(running)),
+            Committed::Conflict => return Err(Refusal::Conflict),
+        }
+        self.worker.look_now(rollover.id).await?;
+        self.rollover(rollover.id).await
+    }
+
+    /// One rollover.
+    ///
+    /// # Errors
+    /// [`Refusal::NotFound`] when there is none of this id.
+    pub async fn rollover(&self, id: RolloverId) -> Result<Rollover, Refusal> {
+        self.worker.replica().store().rollover(id).await?.ok_or(Refusal::NotFound(id))
+    }
+
+    /// Nothing moves until it is resumed.
+    ///
+    /// # Errors
+    /// [`Refusal`] when it is at its end.
+    pub async fn pause(
+        &self,
+        id: RolloverId,
+        actor: Actor,
+        why: &str,
+    ) -> Result<Rollover, Refusal> {
+        self.change(id, actor, why, |step| active(step).map(|()| step.pause())).await
+    }
+
+    /// It moves on.
+    ///
+    /// # Errors
+    /// [`Refusal`] when it is at its end.
+    pub async fn resume(
+        &self,
+        id: RolloverId,
+        actor: Actor,
+        why: &str,
+    ) -> Result<Rollover, Refusal> {
+        self.change(id, actor, why, |step| active(step).map(|()| step.resume())).await
+    }
+
+    /// Makes the old key primary again, and rewraps back.
+    ///
+    /// # Errors
+    /// [`Refusal::Illegal`] once the old key is retired by a graceful rollover's end.
+    pub async fn roll_back(
+        &self,
+        id: RolloverId,
+        actor: Actor,
+        why: &str,
+    ) -> Result<Rollover, Refusal> {
+        self.change(id, actor, why, |step| Ok(step.roll_back()?)).await
+    }
+
+    /// Changes the ceiling on rows rewrapped a second.
+    ///
+    /// # Errors
+    /// [`Refusal`] when it is at its end.
+    pub async fn limit(
+        &self,
+        id: RolloverId,
+        actor: Actor,
+        max_rows_per_second: Option<u32>,
+    ) -> Result<Rollover, Refusal> {
+        let why = "the operator changed the ceiling";
+        self.change(id, actor, why, |step| active(step).map(|()| step.limit(max_rows_per_second)))
+            .await
+    }
+
+    /// Retires the old key now, if nothing needs it; `accept_quarantined` decides
+    /// that values which no key opens do not count.
+    ///
+    /// # Errors
+    /// [`Refusal::StillNeeded`] names what still needs the old key.
+    pub async fn retire(
+        &self,
+        id: RolloverId,
+        actor: Actor,
+        why: &str,
+        accept_quarantined: bool,
+    ) -> Result<Rollover, Refusal> {
+        let world = self.world(id).await?;
+        if !matches!(world.rollover.phase, Phase::Promoted | Phase::Drained) {
+            return Err(Refusal::NotDraining(world.rollover.phase));
+        }
+        let mut world = world;
+        world.rollover.accept_quarantined |= accept_quarantined;
+        if let Some(needed) = self.still_needed(&mut world).await? {
+            return Err(Refusal::StillNeeded(needed));
+        }
+        if accept_quarantined {
+            self.change(id, actor, why, |step| Ok(step.accept_quarantined())).await?;
+        }
+        self.worker.drive(id).await?;
+        self.rollover(id).await
+    }
+
+    /// What the old key of a draining rollover is still needed for.
+    async fn still_needed(&self, world: &mut World) -> Result<Option<String>, Refusal> {
+        let planned = match (plan(world).action, world.rollover.secret.entry().class) {
+            (Action::Wait(Blocker::Bulk) | Action::BeginPass | Action::TakeCensus, _) => {
+                let left = self.worker.what_is_left(world.rollover.target, world.now).await?;
+                if left.still_stale() > 0 {
+                    let tables: Vec<_> = left
+                        .tables
+                        .iter()
+                        .filter(|table| table.stale > 0)
+                        .map(|table| format!("{} in {}", table.stale, table.table))
+                        .collect();
+                    return Ok(Some(format!(
+                        "{} row(s) are sealed under another key than the primary: {}",
+                        left.still_stale(),
+                        tables.join(", ")
+                    )));
+                }
+                world.bulk = left.as_bulk();
+                plan(world).action
+            }
+            (action, _) => action,
+        };
+        Ok(match planned {
+            Action::Wait(blocker) => Some(blocker.to_string()),
+            _ => None,
+        })
+    }
+
+    /// Erases the old key's material, for ever.
+    ///
+    /// # Errors
+    /// [`Refusal::Horizon`] within the backup horizon, [`Refusal::StillNeeded`]
+    /// when the census finds something under the key.
+    pub async fn destroy(
+        &self,
+        id: RolloverId,
+        actor: Actor,
+        why: &str,
+    ) -> Result<Rollover, Refusal> {
+        let world = self.world(id).await?;
+        let rollover = &world.rollover;
+        if rollover.phase != Phase::Retired {
+            return Err(Refusal::NotRetired(rollover.phase));
+        }
+        let store = self.worker.replica().store();
+        let custody = store.custody().await?;
+        let key = custody
+            .keys
+            .iter()
+            .find(|key| key.secret == rollover.secret && key.id == rollover.from_key)
+            .filter(|key| key.state == KeyState::Retired)
+            .ok_or(Refusal::Conflict)?;
+        let until = key.retired_at.unwrap_or(world.now).plus(self.horizon);
+        if world.now < until {
+            return Err(Refusal::Horizon { key: key.id.clone(), until });
+        }
+        if rollover.secret.entry().class == Class::Sealing {
+            let survey = store.survey(self.worker.registry()).await?;
+            if let Some(fault) = survey.faults.iter().find(|fault| fault.blocks()) {
+                return Err(Refusal::StillNeeded(fault.to_string()));
+            }
+            let needs = |form: &str| {
+                form.ends_with(&format!(":{}", key.id))
+                    || (key.unnamed && matches!(form, "enc:v1" | "mfa:v1"))
+            };
+            for table in &survey.tables {
+                for column in store.census(table).await? {
+                    if let Some((form, count)) =
+                        column.values.iter().find(|(form, count)| **count > 0 && needs(form))
+                    {
+                        return Err(Refusal::StillNeeded(format!(
+                            "{count} value(s) of {} are {form}",
+                            column.column
+                        )));
+                    }
+                }
+            }
+        }
+        self.change(id, actor, why, |step| Ok(step.destroy()?)).await
+    }
+
+    async fn world(&self, id: RolloverId) -> Result<World, Refusal> {
+        self.worker.observe(id).await?.ok_or(Refusal::NotFound(id))
+    }
+
+    /// Applies one change to `id`, looking again when another replica was first.
+    async fn change(
+        &self,
+        id: RolloverId,
+        actor: Actor,
+        why: &str,
+        make: impl Fn(&step::Step<'_>) -> Result<Change, Refusal>,
+    ) -> Result<Rollover, Refusal> {
+        const TRIES: u32 = 20;
+        let because = checked_reason(why.to_owned())?;
+        for _ in 0..TRIES {
+            let world = self.world(id).await?;
+            let change = make(&step::Step {
+                rollover: &world.rollover,
+                from_state: world.from_state,
+                actor: actor.clone(),
+                because: &because,
+                now: world.now,
+            })?;
+            if let Committed::Done(_) = self.worker.commit(&change).await? {
+                self.worker.look_now(id).await?;
+                return self.rollover(id).await;
+            }
+        }
+        Err(Refusal::Conflict)
+    }
+}
+
+fn active(step: &step::Step<'_>) -> Result<(), Refusal> {
+    if step.rollover.phase.is_active() {
+        Ok(())
+    } else {
+        Err(Refusal::AtItsEnd(step.rollover.phase))
+    }
+}
+
+fn checked_reason(reason: String) -> Result<String, Refusal> {
+    let trimmed = reason.trim();
+    if trimmed.is_empty() || trimmed.chars().count() > LONGEST_REASON {
+        return Err(Refusal::Reason);
+    }
+    Ok(trimmed.to_owned())
+}

@@ -1,0 +1,267 @@
+//! One process that serves with a keychain: it joins, keeps its lease, applies
+//! every epoch, and says truly how far it is.
+//!
+//! 1. A keychain is published only after everything that it needs is durable:
+//!    the keys in custody, and the longest lifetime that its primary will sign.
+//! 2. An epoch is acknowledged as *applied* once its keychain is published, and as
+//!    *settled* once no request holds an older one.
+//! 3. A change arrives by push where there is one, and by polling always.
+
+mod error;
+mod join;
+mod snapshots;
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use tokio::sync::Notify;
+
+pub use error::ReplicaError;
+pub use join::{Joined, Membership};
+use snapshots::Snapshots;
+
+use crate::{
+    catalog::Secret,
+    clock::Clock,
+    envelope::Target,
+    ids::{Epoch, KeyId, ReplicaId},
+    keyring::{
+        KeyState, Keychain, KeychainHandle, Origin,
+        sources::{Declared, Environment, derived_id},
+    },
+    material::Material,
+    store::{
+        Beat, Custody, KeyRecord, Store,
+        custody::{self, NewKey, RootKeys, SealBudgets},
+    },
+};
+
+/// One process that serves with a keychain.
+#[derive(Debug)]
+pub struct Replica {
+    id: ReplicaId,
+    name: String,
+    store: Arc<dyn Store>,
+    root: RootKeys,
+    environment: Environment,
+    declared: Mutex<[u8; 32]>,
+    target: Target,
+    clock: Arc<dyn Clock>,
+    signs: Vec<(Secret, Duration)>,
+    lease: Duration,
+    poll: Duration,
+    budgets: SealBudgets,
+    handle: KeychainHandle,
+    snapshots: Mutex<Snapshots>,
+    changed: Notify,
+}
+
+impl Replica {
+    /// Its id.
+    #[must_use]
+    pub const fn id(&self) -> ReplicaId {
+        self.id
+    }
+
+    /// Where it keeps everything durable.
+    #[must_use]
+    pub fn store(&self) -> &Arc<dyn Store> {
+        &self.store
+    }
+
+    /// Its clock.
+    #[must_use]
+    pub fn clock(&self) -> &Arc<dyn Clock> {
+        &self.clock
+    }
+
+    /// The root keys that open its custody.
+    #[must_use]
+    pub const fn root(&self) -> &RootKeys {
+        &self.root
+    }
+
+    /// The handle that the layers load from.
+    #[must_use]
+    pub fn keychain(&self) -> KeychainHandle {
+        self.handle.clone()
+    }
+
+    /// The keychain for rewrapping: the published one, with the retired keys that
+    /// a rollover in progress must still open.
+    #[must_use]
+    pub fn opening_keychain(&self) -> Arc<Keychain> {
+        self.snapshots().opening()
+    }
+
+    /// Tells the loop of [`Replica::run`] that something changed, without waiting.
+    pub fn nudge(&self) {
+        self.changed.notify_one();
+    }
+
+    /// Applies the present epoch, if it is newer than the one in use.
+    ///
+    /// # Errors
+    /// [`ReplicaError`]; the keychain in use stays.
+    pub async fn refresh(&self) -> Result<Epoch, ReplicaError> {
+        if self.store.epoch().await? > self.handle.load().epoch() {
+            let custody = self.store.custody().await?;
+            self.apply(&custody).await?;
+        }
+        Ok(self.handle.load().epoch())
+    }
+
+    /// Renews the lease and reports the epochs; answers the present epoch.
+    ///
+    /// # Errors
+    /// [`ReplicaError`] when the database does not answer.
+    pub async fn beat(&self) -> Result<Epoch, ReplicaError> {
+        let applied = self.handle.load().epoch();
+        let beat = Beat {
+            replica: self.id,
+            name: self.name.clone(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            applied,
+            settled: self.snapshots().settled(applied),
+            lease: self.lease,
+        };
+        Ok(self.store.renew(&beat).await?.epoch)
+    }
+
+    /// Keeps the lease and applies every change until `shutdown` is ready; then
+    /// reports the last seals and leaves.
+    pub async fn run(self: Arc<Self>, shutdown: impl Future<Output = ()>) {
+        let mut shutdown = std::pin::pin!(shutdown);
+        loop {
+            if let Err(error) = self.turn().await {
+                tracing::warn!(%error, "the replica could not refresh; it goes on with the keys it has");
+            }
+            tokio::select! {
+                () = &mut shutdown => break,
+                () = self.changed.notified() => {}
+                () = tokio::time::sleep(self.poll) => {}
+            }
+        }
+        let goodbye = async {
+            self.settle_seals().await?;
+            self.store.deregister(self.id).await.map_err(ReplicaError::from)
+        };
+        if let Err(error) = goodbye.await {
+            tracing::warn!(%error, "the replica left without a goodbye; its lease runs out by itself");
+        }
+    }
+
+    async fn turn(&self) -> Result<(), ReplicaError> {
+        let settled = self.snapshots().settled(self.handle.load().epoch());
+        let before = self.handle.load().epoch();
+        let present = self.beat().await?;
+        if present > before {
+            self.refresh().await?;
+            self.beat().await?;
+        }
+        self.settle_seals().await?;
+        self.reread().await?;
+        let applied = self.handle.load().epoch();
+        if settled < applied && self.snapshots().settled(applied) == applied {
+            self.beat().await?;
+        }
+        Ok(())
+    }
+
+    /// Notices a changed file: a new key in it is what it would be at a start.
+    async fn reread(&self) -> Result<(), ReplicaError> {
+        let declared = Declared::read(&self.environment, &[])?;
+        let digest = declared.digest();
+        let known = |declared: &Mutex<[u8; 32]>| {
+            *declared.lock().unwrap_or_else(PoisonError::into_inner) == digest
+        };
+        if known(&self.declared) {
+            return Ok(());
+        }
+        for note in self.agree(&declared).await? {
+            tracing::warn!(%note, "the declared keys changed");
+        }
+        *self.declared.lock().unwrap_or_else(PoisonError::into_inner) = digest;
+        Ok(())
+    }
+
+    /// Adds the seals of this process to the store's count.
+    async fn settle_seals(&self) -> Result<(), ReplicaError> {
+        for (secret, key, budget) in self.budgets.unsettled() {
+            let count = budget.pending();
+            let stored = self.store.settle_seals(secret, &key, count).await?;
+            budget.settle(count, stored);
+        }
+        Ok(())
+    }
+
+    /// Builds, records and publishes the keychain of `custody`.
+    async fn apply(&self, custody: &Custody) -> Result<(), ReplicaError> {
+        self.raise_lifetimes(custody).await?;
+        let keychain = custody::keychain(custody, &self.root, &self.budgets, &[])?;
+        let reopened = self.reopened(custody).await?;
+        let opening = custody::keychain(custody, &self.root, &self.budgets, &reopened)?;
+        let older = self.handle.load_full();
+        match self.handle.publish(keychain) {
+            Ok(()) => self.snapshots().replaced(&older, opening),
+            Err(stale) => tracing::debug!(%stale, "another task was first"),
+        }
+        tracing::info!(epoch = %custody.epoch, "keychain published");
+        Ok(())
+    }
+
+    /// A key signs nothing before the store knows how long that will be accepted.
+    async fn raise_lifetimes(&self, custody: &Custody) -> Result<(), ReplicaError> {
+        for (secret, lifetime) in &self.signs {
+            for key in custody.keys.iter().filter(|key| {
+                key.secret == *secret
+                    && key.state == KeyState::Primary
+                    && key.longest_lifetime < *lifetime
+            }) {
+                self.store.raise_lifetime(*secret, &key.id, *lifetime).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Retired keys under which a rollover in progress may still find values.
+    async fn reopened(&self, custody: &Custody) -> Result<Vec<(Secret, KeyId)>, ReplicaError> {
+        let active = self.store.active_rollovers().await?;
+        let retired = |secret, id| {
+            custody
+                .keys
+                .iter()
+                .any(|key| key.secret == secret && key.id == id && key.state == KeyState::Retired)
+        };
+        Ok(active
+            .into_iter()
+            .filter(|rollover| retired(rollover.secret, rollover.from_key.clone()))
+            .map(|rollover| (rollover.secret, rollover.from_key))
+            .collect())
+    }
+
+    /// `material` as a staged key, sealed for custody: not stored yet.
+    ///
+    /// # Errors
+    /// [`ReplicaError`] when it cannot be sealed under the root key.
+    pub fn staged_key(
+        &self,
+        secret: Secret,
+        material: &Material,
+        origin: Origin,
+    ) -> Result<KeyRecord, ReplicaError> {
+        let now = self.clock.now();
+        let id = derived_id(material.fingerprint());
+        // Newer keys are likelier: the newest has the smallest rank.
+        let rank = now.as_millis().saturating_neg();
+        let state = KeyState::Staged;
+        let key = NewKey { secret, id, material, origin, state, unnamed: false, rank };
+        Ok(key.into_record(&self.root, now)?)
+    }
+
+    fn snapshots(&self) -> MutexGuard<'_, Snapshots> {
+        self.snapshots.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,221 @@
+//! Carries a rollover as far as it goes: look, plan, do one step, look again.
+//!
+//! 1. What to do follows from the store alone, so that any replica may do it, and
+//!    one that died is replaced by the next that looks.
+//! 2. A step is one guarded change. Done by another replica meanwhile, it is not
+//!    done again: this one looks again.
+//! 3. A key is retired only after a proof taken right before.
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::{DriveError, Task, Worker, sweep::Swept};
+use crate::{
+    catalog::Class,
+    ids::RolloverId,
+    keyring::Origin,
+    material::Material,
+    rollover::{Action, Blocker, Mode, Planned, World, plan},
+    store::{Actor, Change, Committed, KeyRecord, NewRange, step::Step},
+};
+
+/// When to look at a rollover again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Next {
+    /// It waits for something; look again after a while.
+    After(Duration, Blocker),
+    /// It is at its end, or gone.
+    Never,
+}
+
+impl Worker {
+    /// Carries `id` as far as it goes now.
+    ///
+    /// # Errors
+    /// [`DriveError`]; what was committed stays, and the next look goes on from there.
+    pub async fn drive(&self, id: RolloverId) -> Result<Next, DriveError> {
+        loop {
+            let Some(mut world) = self.observe(id).await? else { return Ok(Next::Never) };
+            let mut planned = plan(&world);
+            if planned.action == Action::TakeCensus {
+                world.bulk = self.take_census(&world).await?.as_bulk();
+                planned = plan(&world);
+            }
+            match planned.action {
+                Action::Rest => return Ok(Next::Never),
+                Action::Wait(blocker) => {
+                    self.note(&world, blocker).await?;
+                    if blocker == Blocker::Bulk {
+                        self.share_out(&world).await?;
+                    }
+                    return Ok(Next::After(patience(&world, blocker), blocker));
+                }
+                _ => self.perform(&world, planned).await?,
+            }
+        }
+    }
+
+    /// Does one step. When another replica was first, nothing happens.
+    async fn perform(&self, world: &World, planned: Planned) -> Result<(), DriveError> {
+        let rollover = &world.rollover;
+        let step = Step {
+            rollover,
+            from_state: world.from_state,
+            actor: Actor::System,
+            because: planned.because,
+            now: world.now,
+        };
+        let change = match planned.action {
+            Action::Rehearse => step.rehearse(self.rehearse(rollover).await?)?,
+            Action::Stage => step.stage(self.new_key(world)?)?,
+            Action::Promote => step.promote()?,
+            Action::Settle => step.settle(),
+            Action::BeginPass => {
+                let ranges = self.ranges(world).await?;
+                step.begin_pass(|pass| {
+                    ranges.into_iter().map(|range| NewRange { pass, ..range }).collect()
+                })
+            }
+            Action::Drain => step.drain()?,
+            Action::Retire if self.is_needed_after_all(world).await? => step.reopen()?,
+            Action::Retire => step.retire(&world.older, self.report(world).await?)?,
+            Action::Restage => step.restage(),
+            Action::Revert => step.revert(),
+            Action::FinishRollingBack => step.finish_rolling_back(self.report(world).await?)?,
+            Action::TakeCensus | Action::Wait(_) | Action::Rest => return Ok(()),
+        };
+        let committed = self.commit(&change).await?;
+        tracing::info!(
+            rollover = %rollover.id, secret = %rollover.secret, action = ?planned.action,
+            because = planned.because, done = ?committed, "rollover step"
+        );
+        Ok(())
+    }
+
+    /// Applies a change, and at once what it changes here.
+    ///
+    /// # Errors
+    /// [`DriveError`] when the store does not answer.
+    pub async fn commit(&self, change: &Change) -> Result<Committed, DriveError> {
+        let committed = self.replica.store().commit(change).await?;
+        if !change.keys.is_empty() {
+            self.replica.refresh().await?;
+            self.replica.beat().await?;
+            self.replica.nudge();
+        }
+        Ok(committed)
+    }
+
+    /// The key that the rollover stages: made here, and sealed before anyone sees it.
+    fn new_key(&self, world: &World) -> Result<KeyRecord, DriveError> {
+        let material = Material::generate()?;
+        Ok(self.replica.staged_key(world.rollover.secret, &material, Origin::Generated)?)
+    }
+
+    async fn take_census(&self, world: &World) -> Result<Swept, DriveError> {
+        let store = self.replica.store();
+        let left = self.what_is_left(world.rollover.target, world.now).await?;
+        if let Some(pass) = store.pass(world.rollover.id, world.rollover.pass).await? {
+            // What the pass did not meet again was repaired, deleted, or can be opened.
+            for table in self.registry.tables() {
+                store.release_quarantine(table.name(), pass.began_at).await?;
+            }
+        }
+        Ok(left)
+    }
+
+    /// The proof right before the door closes. A hard rollover has closed it already.
+    async fn is_needed_after_all(&self, world: &World) -> Result<bool, DriveError> {
+        let rollover = &world.rollover;
+        if rollover.secret.entry().class != Class::Sealing || rollover.mode == Mode::Hard {
+            return Ok(false);
+        }
+        let left = self.take_census(world).await?;
+        let blocked_by_bad = left.unopenable_rows() > 0 && !rollover.accept_quarantined;
+        Ok(left.still_stale() > 0 || !left.unseen.is_empty() || blocked_by_bad)
+    }
+
+    /// The ranges of a new pass: every registered table, large ones in parts.
+    async fn ranges(&self, world: &World) -> Result<Vec<NewRange>, DriveError> {
+        let store = self.replica.store();
+        let mut ranges = vec![];
+        for table in &store.survey(&self.registry).await?.tables {
+            let bounds = store.split(table, self.parts).await?;
+            let mut after = None;
+            for (number, upto) in bounds.into_iter().map(Some).chain([None]).enumerate() {
+                ranges.push(NewRange {
+                    rollover: world.rollover.id,
+                    pass: world.rollover.pass,
+                    table: table.table.name().to_owned(),
+                    number: number as u32,
+                    after: after.take(),
+                    upto: upto.clone(),
+                });
+                after = upto;
+            }
+        }
+        Ok(ranges)
+    }
+
+    /// Sees to it that rewrap tasks are queued while ranges are left.
+    async fn share_out(&self, world: &World) -> Result<(), DriveError> {
+        let Some(queue) = &self.queue else { return Ok(()) };
+        let (rollover, pass) = (world.rollover.id, world.rollover.pass);
+        let slot = world.now.as_seconds() / 5;
+        for number in 0..self.parts {
+            let key = format!("rewrap:{rollover}:{pass}:{number}:{slot}");
+            queue.put(Task::Rewrap { rollover, pass }, Duration::ZERO, key).await?;
+        }
+        Ok(())
+    }
+
+    /// Tells people what the rollover waits for.
+    async fn note(&self, world: &World, blocker: Blocker) -> Result<(), DriveError> {
+        let by = Some(blocker.to_string());
+        if world.rollover.blocked_by != by {
+            let step = Step {
+                rollover: &world.rollover,
+                from_state: world.from_state,
+                actor: Actor::System,
+                because: "it is blocked",
+                now: world.now,
+            };
+            self.commit(&step.blocked(by)).await?;
+        }
+        Ok(())
+    }
+
+    /// What the rollover did, once it is at its end.
+    async fn report(&self, world: &World) -> Result<serde_json::Value, DriveError> {
+        let rollover = &world.rollover;
+        let (mut scanned, mut rewrapped, mut superseded) = (0, 0, 0);
+        for pass in 1..=rollover.pass {
+            if let Some(pass) = self.replica.store().pass(rollover.id, pass).await? {
+                scanned += pass.scanned;
+                rewrapped += pass.rewrapped;
+                superseded += pass.superseded;
+            }
+        }
+        let quarantined = self.replica.store().quarantined(u32::MAX).await?.len();
+        Ok(json!({
+            "seconds": world.now.since(rollover.created_at).as_secs_f64(),
+            "passes": rollover.pass,
+            "rowsScanned": scanned,
+            "rowsRewrapped": rewrapped,
+            "rowsThatKeptAnEdit": superseded,
+            "valuesQuarantined": quarantined,
+        }))
+    }
+}
+
+/// How long to leave a blocked rollover alone. What unblocks it also wakes it;
+/// this is for what nobody reports.
+fn patience(world: &World, blocker: Blocker) -> Duration {
+    const LONGEST: Duration = Duration::from_secs(60);
+    match blocker {
+        Blocker::Replicas(_) | Blocker::InFlight(_) | Blocker::Bulk => Duration::from_secs(1),
+        Blocker::Lifetime(until) => until.since(world.now).min(LONGEST),
+        Blocker::Paused | Blocker::Quarantined(_) | Blocker::Unseen(_) => LONGEST,
+    }
+}

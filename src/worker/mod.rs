@@ -1,0 +1,146 @@
+//! The worker inside each API process: drives rollovers and rewraps, in turn with
+//! the workers of all other replicas.
+//!
+//! 1. [`Worker::drive`] looks at a rollover, plans, and does one step at a time.
+//! 2. [`Worker::rewrap`] takes ranges of a pass; every batch is one transaction.
+//! 3. The [`Queue`] says when to look; the store says what to do.
+
+mod bulk;
+mod drive;
+mod error;
+mod lazy;
+mod observe;
+mod pace;
+mod queue;
+mod rehearse;
+pub mod rewrap;
+mod run;
+pub mod sweep;
+
+use std::{
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+pub use bulk::RANGE_LEASE;
+pub use drive::Next;
+pub use error::DriveError;
+pub use lazy::{LazyRewrap, LazyTotals, LazyWorker, lazy_rewrap};
+pub use observe::primary;
+pub use pace::Pace;
+#[cfg(feature = "postgres")]
+pub use queue::PgQueue;
+#[cfg(feature = "sqlite")]
+pub use queue::SqliteQueue;
+pub use queue::{Queue, QueueError, Task};
+pub use rehearse::Impact;
+pub use run::WorkerBackend;
+
+use rewrap::RewrapError;
+use sweep::{Sweep, Swept};
+
+use crate::{clock::Timestamp, column::Registry, envelope::Target, replica::Replica};
+
+/// How the worker of one process works.
+#[derive(Debug, Clone)]
+pub struct WorkerSettings {
+    /// Ranges of a large table, and rewrap tasks of one process.
+    pub parts: u32,
+    /// Rows of a batch, at most.
+    pub batch_size: u32,
+    /// How long a batch should take; slower ones make the next smaller.
+    pub set_point: Duration,
+}
+
+impl Default for WorkerSettings {
+    fn default() -> Self {
+        Self { parts: 2, batch_size: 1000, set_point: Duration::from_millis(200) }
+    }
+}
+
+/// The worker of one process. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Worker {
+    replica: Arc<Replica>,
+    registry: Arc<Registry>,
+    queue: Option<Arc<dyn Queue>>,
+    impact: Option<Arc<dyn Impact>>,
+    pace: Arc<Mutex<Pace>>,
+    parts: u32,
+    shutting_down: Arc<AtomicBool>,
+}
+
+impl Worker {
+    /// A worker of `replica` on the columns of `registry`.
+    #[must_use]
+    pub fn new(replica: Arc<Replica>, registry: Arc<Registry>, settings: &WorkerSettings) -> Self {
+        Self {
+            replica,
+            registry,
+            queue: None,
+            impact: None,
+            pace: Arc::new(Mutex::new(Pace::new(settings.set_point, settings.batch_size))),
+            parts: settings.parts.max(1),
+            shutting_down: Arc::default(),
+        }
+    }
+
+    /// Shares the work of a pass through `queue`.
+    #[must_use]
+    pub fn sharing(mut self, queue: Arc<dyn Queue>) -> Self {
+        self.queue = Some(queue);
+        self
+    }
+
+    /// Asks `impact` whom a rollover would log out.
+    #[must_use]
+    pub fn knowing(mut self, impact: Arc<dyn Impact>) -> Self {
+        self.impact = Some(impact);
+        self
+    }
+
+    /// The replica that it works for.
+    #[must_use]
+    pub const fn replica(&self) -> &Arc<Replica> {
+        &self.replica
+    }
+
+    /// The columns that it rewraps.
+    #[must_use]
+    pub const fn registry(&self) -> &Arc<Registry> {
+        &self.registry
+    }
+
+    /// Asks every task to end after the batch in hand.
+    pub fn shut_down(&self) {
+        self.shutting_down.store(true, Ordering::Relaxed);
+    }
+
+    /// Counts what is not final under the primary key, on every registered column.
+    ///
+    /// # Errors
+    /// [`RewrapError`] when the database does not answer: then nothing is proven.
+    pub async fn what_is_left(&self, target: Target, now: Timestamp) -> Result<Swept, RewrapError> {
+        let keys = self.replica.opening_keychain();
+        let sweep = Sweep {
+            rows: self.replica.store().as_ref(),
+            registry: &self.registry,
+            keys: &keys,
+            target,
+            apply: false,
+            max_rows_per_second: None,
+        };
+        sweep.run(&mut Pace::new(Duration::MAX, 1000), now, |_| {}).await
+    }
+
+    fn is_shutting_down(&self) -> bool {
+        self.shutting_down.load(Ordering::Relaxed)
+    }
+
+    fn pace(&self) -> MutexGuard<'_, Pace> {
+        self.pace.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,91 @@
+//! The world as the planner needs it, read from the store.
+
+use std::time::Duration;
+
+use super::{DriveError, Worker};
+use crate::{
+    catalog::{Class, Secret},
+    ids::{KeyId, RolloverId},
+    keyring::KeyState,
+    rollover::{Bulk, Rollover, World},
+    store::{Custody, KeyRecord, StoreError},
+};
+
+impl Worker {
+    /// The world of one rollover; `None` when there is no such rollover.
+    ///
+    /// # Errors
+    /// [`DriveError`] when the store does not answer.
+    pub async fn observe(&self, id: RolloverId) -> Result<Option<World>, DriveError> {
+        let store = self.replica.store();
+        let Some(rollover) = store.rollover(id).await? else { return Ok(None) };
+        let custody = store.custody().await?;
+        let replicas = store.replicas().await?;
+        let live = || replicas.iter().filter(|replica| replica.live);
+        let from = key(&custody, rollover.secret, &rollover.from_key)?;
+        let to =
+            rollover.to_key.as_ref().map(|to| key(&custody, rollover.secret, to)).transpose()?;
+        let draining = rollover.draining_key().map(|id| key(&custody, rollover.secret, id));
+        let longest_lifetime = match draining.transpose()? {
+            Some(key) => key.longest_lifetime,
+            None => Duration::ZERO,
+        };
+        Ok(Some(World {
+            from_state: from.state,
+            to_state: to.map(|key| key.state),
+            older: custody
+                .keys
+                .iter()
+                .filter(|key| {
+                    key.secret == rollover.secret
+                        && key.state == KeyState::Retiring
+                        && key.id != rollover.from_key
+                        && rollover.to_key.as_ref() != Some(&key.id)
+                })
+                .map(|key| key.id.clone())
+                .collect(),
+            behind: live()
+                .filter(|replica| replica.applied < custody.epoch)
+                .map(|replica| replica.id)
+                .collect(),
+            unsettled: live()
+                .filter(|replica| replica.settled < custody.epoch)
+                .map(|replica| replica.id)
+                .collect(),
+            longest_lifetime,
+            bulk: self.bulk(&rollover).await?,
+            now: self.replica.clock().now(),
+            rollover,
+        }))
+    }
+
+    async fn bulk(&self, rollover: &Rollover) -> Result<Bulk, StoreError> {
+        if rollover.secret.entry().class != Class::Sealing || rollover.pass == 0 {
+            return Ok(Bulk::NotBegun);
+        }
+        Ok(match self.replica.store().pass(rollover.id, rollover.pass).await? {
+            None => Bulk::NotBegun,
+            Some(pass) if pass.finished < pass.ranges => Bulk::Running,
+            Some(_) => Bulk::PassDone,
+        })
+    }
+}
+
+/// The record of one key in custody.
+pub(super) fn key<'a>(
+    custody: &'a Custody,
+    secret: Secret,
+    id: &KeyId,
+) -> Result<&'a KeyRecord, DriveError> {
+    custody
+        .keys
+        .iter()
+        .find(|key| key.secret == secret && key.id == *id)
+        .ok_or_else(|| DriveError::NoKey { secret, key: id.clone() })
+}
+
+/// The primary key of `secret` in custody, if there is one.
+#[must_use]
+pub fn primary(custody: &Custody, secret: Secret) -> Option<&KeyRecord> {
+    custody.keys.iter().find(|key| key.secret == secret && key.state == KeyState::Primary)
+}

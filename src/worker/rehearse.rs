@@ -1,0 +1,122 @@
+//! The dry run: what a rollover would touch, for how long, and whom it would log out.
+//! Nothing is written.
+
+use std::{fmt, time::Instant};
+
+use async_trait::async_trait;
+use serde_json::{Value, json};
+
+use super::{
+    DriveError, Worker,
+    observe::primary,
+    rewrap::{RewrapError, rewrap_rows},
+};
+use crate::{
+    catalog::Class,
+    column::Aim,
+    envelope::Target,
+    rollover::{Mode, Rollover},
+    store::{TableShape, Window},
+};
+
+/// What only the application knows about the effect of a rollover.
+#[async_trait]
+pub trait Impact: fmt::Debug + Send + Sync + 'static {
+    /// Sessions that tokens of today keep alive; `None` when it is not known.
+    async fn live_sessions(&self) -> Option<u64>;
+}
+
+/// Rows that the trial reads.
+const TRIAL: u32 = 1000;
+
+impl Worker {
+    /// The report of a dry run.
+    pub(super) async fn rehearse(&self, rollover: &Rollover) -> Result<Value, DriveError> {
+        let entry = rollover.secret.entry();
+        let disruption = match rollover.mode {
+            Mode::Graceful => entry.graceful_disruption,
+            Mode::Hard => entry.hard_disruption,
+        };
+        let mut report = json!({
+            "secret": rollover.secret,
+            "mode": rollover.mode,
+            "fromKey": rollover.from_key,
+            "disruption": disruption,
+            "drainsWhen": entry.drains_when,
+        });
+        let found = match entry.class {
+            Class::Signing => self.rehearse_signing(rollover).await?,
+            Class::Sealing => self.rehearse_sealing().await?,
+        };
+        if let (Value::Object(report), Value::Object(found)) = (&mut report, found) {
+            report.extend(found);
+        }
+        Ok(report)
+    }
+
+    async fn rehearse_signing(&self, rollover: &Rollover) -> Result<Value, DriveError> {
+        let custody = self.replica.store().custody().await?;
+        let lifetime = primary(&custody, rollover.secret).map(|key| key.longest_lifetime);
+        let sessions = match &self.impact {
+            Some(impact) => impact.live_sessions().await,
+            None => None,
+        };
+        let logged_out = match rollover.mode {
+            Mode::Graceful => Some(0),
+            Mode::Hard => sessions,
+        };
+        Ok(json!({
+            "liveSessions": sessions,
+            "sessionsLoggedOut": logged_out,
+            "drainSeconds": lifetime.unwrap_or_default().as_secs(),
+        }))
+    }
+
+    async fn rehearse_sealing(&self) -> Result<Value, DriveError> {
+        let store = self.replica.store();
+        let survey = store.survey(&self.registry).await?;
+        let (mut columns, mut values, mut rows) = (vec![], 0, 0);
+        for table in &survey.tables {
+            rows += store.approximate_rows(table).await?;
+            for column in store.census(table).await? {
+                values += column.values.values().sum::<u64>();
+                columns.push(column);
+            }
+        }
+        let rate = self.trial(&survey.tables).await?;
+        Ok(json!({
+            "columns": columns,
+            "valuesToRewrap": values,
+            "rowsApproximately": rows,
+            "quarantined": store.quarantined(TRIAL).await?.len(),
+            "unseen": survey.faults.iter().filter(|f| f.blocks()).map(ToString::to_string).collect::<Vec<_>>(),
+            "unregistered": survey.unregistered,
+            "trialRowsPerSecond": rate,
+            "secondsAtLeast": rate.map(|rate| rows as f64 / rate),
+        }))
+    }
+
+    /// Reads one page of the largest table and rewraps it in memory: rows a
+    /// second without the writing, so a bound on the speed of a real pass.
+    async fn trial(&self, tables: &[TableShape]) -> Result<Option<f64>, DriveError> {
+        let store = self.replica.store();
+        let mut largest = None;
+        for table in tables {
+            let rows = store.approximate_rows(table).await?;
+            if rows > 0 && largest.is_none_or(|(most, _)| rows > most) {
+                largest = Some((rows, table));
+            }
+        }
+        let Some((_, table)) = largest else { return Ok(None) };
+        let began = Instant::now();
+        // Final under no prefix: every row that holds something is read.
+        let none = vec![Aim { prefixes: vec![] }; table.columns().len()];
+        let rows = store.stale(table, &none, Window::default(), TRIAL).await?;
+        let read = rows.len();
+        let keys = self.replica.opening_keychain();
+        let now = self.replica.clock().now();
+        drop(rewrap_rows(table, rows, &keys, Target::default(), now).map_err(RewrapError::Seal)?);
+        let seconds = began.elapsed().as_secs_f64();
+        Ok((read > 0 && seconds > 0.0).then(|| read as f64 / seconds))
+    }
+}
