@@ -59,7 +59,10 @@ fn form(column: &Column) -> String {
 fn values(table: &TableShape, column: &Column, sql_type: &str) -> String {
     let (from, name) = (sql::table(table), sql::column(column.name()));
     match column.kind() {
-        Kind::Text => format!("SELECT {name}::text COLLATE \"C\" FROM {from} AS t WHERE {name} <> ''"),
+        Kind::Text => {
+            let text = sql::value_as_text(column.name(), sql_type);
+            format!("SELECT {text} FROM {from} AS t WHERE {text} <> ''")
+        }
         Kind::TextArray => format!(
             "SELECT e.v::text COLLATE \"C\" FROM {from} AS t, unnest({name}) AS e(v) WHERE e.v <> ''"
         ),

@@ -23,11 +23,11 @@ pub(super) fn any_stale(table: &TableShape, aims: &[Aim], binds: &mut Binds) -> 
     let mut stale = Vec::new();
     for ((column, sql_type), aim) in table.columns().iter().zip(&table.types).zip(aims) {
         stale.push(match column.kind() {
-            Kind::Text => stale_text(&format!("{}::text", sql::column(column.name())), aim, binds),
+            Kind::Text => stale_text(&sql::value_as_text(column.name(), sql_type), aim, binds),
             Kind::TextArray => format!(
                 "EXISTS (SELECT FROM unnest({}) AS e(v) WHERE {})",
                 sql::column(column.name()),
-                stale_text("e.v", aim, binds),
+                stale_text("(e.v COLLATE \"C\")", aim, binds),
             ),
             Kind::Json => stale_document(column, sql_type, aim, binds),
         });
@@ -38,7 +38,7 @@ pub(super) fn any_stale(table: &TableShape, aims: &[Aim], binds: &mut Binds) -> 
 
 fn stale_text(value: &str, aim: &Aim, binds: &mut Binds) -> String {
     let last = binds.add(final_pattern(aim));
-    format!("({value} <> '' AND {value} COLLATE \"C\" !~ {last})")
+    format!("({value} <> '' AND {value} !~ {last})")
 }
 
 fn stale_document(column: &Column, sql_type: &str, aim: &Aim, binds: &mut Binds) -> String {

@@ -74,19 +74,21 @@ pub(super) fn join_key(shape: &TableShape) -> String {
     parts.join(" AND ")
 }
 
-/// A value as text: the one form in which it is read and compared.
+/// A value as text, to the letter whatever the column's collation: the one form in
+/// which it is read and compared.
 ///
 /// An array whose first index is not 1 gets another pair of brackets, so that it is
 /// no array of text to anyone, and never loses its bounds.
 pub(super) fn value_as_text(name: &str, sql_type: &str) -> String {
     let column = column(name);
     if sql_type.ends_with("[]") {
+        let json = format!("array_to_json({column})::text");
         format!(
-            "(CASE WHEN array_lower({column}, 1) <> 1 THEN '[' || array_to_json({column})::text || ']' \
-             ELSE array_to_json({column})::text END)"
+            "(CASE WHEN array_lower({column}, 1) <> 1 THEN '[' || {json} || ']' \
+             ELSE {json} END COLLATE \"C\")"
         )
     } else {
-        format!("{column}::text")
+        format!("({column}::text COLLATE \"C\")")
     }
 }
 

@@ -86,7 +86,7 @@ fn statement(table: &TableShape) -> String {
             sql::value_from_text(&new, sql_type),
         ));
         holds.push(format!(
-            "({same} OR {} COLLATE \"C\" IS NOT DISTINCT FROM {old})",
+            "({same} OR {} IS NOT DISTINCT FROM {old})",
             sql::value_as_text(name, sql_type),
         ));
     }

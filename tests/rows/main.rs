@@ -5,6 +5,11 @@
 #![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
 
 mod database;
+mod speed;
+#[path = "postgres.rs"]
+mod only_postgres;
+#[path = "sqlite.rs"]
+mod only_sqlite;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -135,7 +140,7 @@ on_both! {
         let row = stale(db, &shape, &webhook_aims()).await.remove(0);
         let sealed = row.values[1].clone().unwrap().replace("\"t\"", "\"enc:v3:new:t\"");
         assert_eq!(write(db, &shape, &[update(&row, 1, &sealed)]).await, 1);
-        let kept = db.all(&format!("SELECT {} FROM webhooks", db.text("headers"))).await.remove(0);
+        let kept = db.all("SELECT CAST(headers AS text) FROM webhooks").await.remove(0);
         assert_eq!(kept, sealed, "digits are kept");
     }
 
@@ -191,7 +196,7 @@ on_both! {
         let mut runner = TestRunner::deterministic();
         let strategy = (text(), document(), prop::collection::vec(prop::option::of(text()), 0..4));
         let (mut expected, mut counts) = (BTreeSet::new(), vec![BTreeMap::new(); 3]);
-        for _ in 0..1500 {
+        for _ in 0..800 {
             let (text, document, array) = strategy.new_tree(&mut runner).unwrap().current();
             let id = uuid::Uuid::new_v4();
             let array: Vec<Value> = array.into_iter().map(|element| json!(element)).collect();
@@ -209,7 +214,7 @@ on_both! {
             }
         }
         let found: BTreeSet<_> = stale(db, &shape, &aims).await.into_iter().map(|row| row.key).collect();
-        assert!(expected.len() > 100 && expected.len() < 1400, "{}", expected.len());
+        assert!(expected.len() > 100 && expected.len() < 700, "{}", expected.len());
         assert_eq!(found, expected);
         let census = db.rows().census(&shape).await.unwrap();
         for (index, column) in census.iter().enumerate() {

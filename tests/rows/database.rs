@@ -6,11 +6,11 @@ use breeze_rollover::store::{Rows, postgres::PgStore, sqlite::SqliteStore};
 use sqlx::{
     AssertSqlSafe, ConnectOptions as _, Connection as _, Executor as _, PgPool, SqlitePool,
     postgres::{PgConnectOptions, PgPoolOptions},
-    sqlite::{SqliteConnectOptions, SqlitePoolOptions},
+    sqlite::{SqliteConnectOptions, SqlitePoolOptions, SqliteSynchronous},
 };
 
 /// A fresh database.
-pub struct Db {
+pub(crate) struct Db {
     rows: Arc<dyn Rows>,
     pool: Pool,
 }
@@ -22,7 +22,7 @@ enum Pool {
 
 impl Db {
     /// A database of its own on the server of `BREEZE_TEST_POSTGRES_URL`.
-    pub async fn postgres() -> Self {
+    pub(crate) async fn postgres() -> Self {
         let url = std::env::var("BREEZE_TEST_POSTGRES_URL").expect("a superuser's URL");
         let options: PgConnectOptions = url.parse().unwrap();
         let name = format!("rows_{}", uuid::Uuid::new_v4().simple());
@@ -35,22 +35,23 @@ impl Db {
     }
 
     /// A file in a temporary directory.
-    pub async fn sqlite() -> Self {
+    pub(crate) async fn sqlite() -> Self {
         let directory = tempfile::tempdir().unwrap();
         let options = SqliteConnectOptions::new()
             .filename(directory.path().join("rows.db"))
-            .create_if_missing(true);
+            .create_if_missing(true)
+            .synchronous(SqliteSynchronous::Off);
         let pool = SqlitePoolOptions::new().max_connections(3).connect_with(options).await.unwrap();
         Self { rows: Arc::new(SqliteStore::new(pool.clone())), pool: Pool::Sqlite(pool, directory) }
     }
 
     /// What is tested.
-    pub fn rows(&self) -> &dyn Rows {
+    pub(crate) fn rows(&self) -> &dyn Rows {
         &*self.rows
     }
 
     /// Runs one statement. SQLite has TEXT for what it has no type for.
-    pub async fn run(&self, sql: &str) {
+    pub(crate) async fn run(&self, sql: &str) {
         match &self.pool {
             Pool::Postgres(pool, _) => {
                 pool.execute(AssertSqlSafe(sql.to_owned())).await.unwrap();
@@ -63,7 +64,7 @@ impl Db {
     }
 
     /// The only column of every row, as text.
-    pub async fn all(&self, sql: &str) -> Vec<String> {
+    pub(crate) async fn all(&self, sql: &str) -> Vec<String> {
         let sql = AssertSqlSafe(sql.to_owned());
         match &self.pool {
             Pool::Postgres(pool, _) => sqlx::query_scalar(sql).fetch_all(pool).await.unwrap(),
@@ -71,13 +72,8 @@ impl Db {
         }
     }
 
-    /// A column as text.
-    pub fn text(&self, column: &str) -> String {
-        format!("CAST({column} AS text)")
-    }
-
     /// An array of text, from JSON.
-    pub fn array(&self, json: &str) -> String {
+    pub(crate) fn array(&self, json: &str) -> String {
         let json = json.replace('\'', "''");
         match self.pool {
             Pool::Postgres(..) => format!("ARRAY(SELECT json_array_elements_text('{json}'))"),
@@ -86,7 +82,7 @@ impl Db {
     }
 
     /// A row of `webhooks`.
-    pub async fn insert_webhook(&self, id: uuid::Uuid, url: &str, headers: &str, hosts: &str) {
+    pub(crate) async fn insert_webhook(&self, id: uuid::Uuid, url: &str, headers: &str, hosts: &str) {
         let quoted = |text: &str| format!("'{}'", text.replace('\'', "''"));
         self.run(&format!(
             "INSERT INTO webhooks VALUES ('{id}', {}, {}, {}, NULL)",
@@ -98,7 +94,7 @@ impl Db {
     }
 
     /// `count` rows of `webhooks` under random ids, each with a stale URL.
-    pub async fn fill_webhooks(&self, count: u32) {
+    pub(crate) async fn fill_webhooks(&self, count: u32) {
         let id = match self.pool {
             Pool::Postgres(..) => "gen_random_uuid()",
             Pool::Sqlite(..) => {
@@ -116,7 +112,7 @@ impl Db {
     }
 
     /// The pool, of PostgreSQL.
-    pub fn pg(&self) -> &PgPool {
+    pub(crate) fn pg(&self) -> &PgPool {
         match &self.pool {
             Pool::Postgres(pool, _) => pool,
             Pool::Sqlite(..) => panic!("this is SQLite"),
@@ -124,7 +120,7 @@ impl Db {
     }
 
     /// The pool, of SQLite.
-    pub fn lite(&self) -> &SqlitePool {
+    pub(crate) fn lite(&self) -> &SqlitePool {
         match &self.pool {
             Pool::Sqlite(pool, _) => pool,
             Pool::Postgres(..) => panic!("this is PostgreSQL"),
@@ -132,7 +128,7 @@ impl Db {
     }
 
     /// The same database for another role, which is made: it owns nothing.
-    pub async fn as_role(&self) -> (String, PgStore) {
+    pub(crate) async fn as_role(&self) -> (String, PgStore) {
         let Pool::Postgres(pool, options) = &self.pool else { panic!("roles are PostgreSQL's") };
         let role = format!("role_{}", uuid::Uuid::new_v4().simple());
         pool.execute(AssertSqlSafe(format!("CREATE ROLE {role} LOGIN PASSWORD 'x'"))).await.unwrap();
