@@ -16,7 +16,7 @@ pub(crate) struct Db {
 }
 
 enum Pool {
-    Postgres(PgPool, PgConnectOptions),
+    Postgres(PgPool, Box<PgConnectOptions>),
     Sqlite(SqlitePool, #[expect(dead_code, reason = "removed when dropped")] tempfile::TempDir),
 }
 
@@ -30,8 +30,9 @@ impl Db {
         admin.execute(AssertSqlSafe(format!("CREATE DATABASE {name}"))).await.unwrap();
         admin.close().await.unwrap();
         let options = options.database(&name);
-        let pool = PgPoolOptions::new().max_connections(3).connect_with(options.clone()).await.unwrap();
-        Self { rows: Arc::new(PgStore::new(pool.clone())), pool: Pool::Postgres(pool, options) }
+        let pool =
+            PgPoolOptions::new().max_connections(3).connect_with(options.clone()).await.unwrap();
+        Self { rows: Arc::new(PgStore::new(pool.clone())), pool: Pool::Postgres(pool, Box::new(options)) }
     }
 
     /// A file in a temporary directory.
@@ -57,7 +58,10 @@ impl Db {
                 pool.execute(AssertSqlSafe(sql.to_owned())).await.unwrap();
             }
             Pool::Sqlite(pool, _) => {
-                let sql = sql.replace("text[]", "text").replace(" uuid", " text").replace(" jsonb", " text");
+                let sql = sql
+                    .replace("text[]", "text")
+                    .replace(" uuid", " text")
+                    .replace(" jsonb", " text");
                 pool.execute(AssertSqlSafe(sql)).await.unwrap();
             }
         }
@@ -82,7 +86,13 @@ impl Db {
     }
 
     /// A row of `webhooks`.
-    pub(crate) async fn insert_webhook(&self, id: uuid::Uuid, url: &str, headers: &str, hosts: &str) {
+    pub(crate) async fn insert_webhook(
+        &self,
+        id: uuid::Uuid,
+        url: &str,
+        headers: &str,
+        hosts: &str,
+    ) {
         let quoted = |text: &str| format!("'{}'", text.replace('\'', "''"));
         self.run(&format!(
             "INSERT INTO webhooks VALUES ('{id}', {}, {}, {}, NULL)",
@@ -131,8 +141,10 @@ impl Db {
     pub(crate) async fn as_role(&self) -> (String, PgStore) {
         let Pool::Postgres(pool, options) = &self.pool else { panic!("roles are PostgreSQL's") };
         let role = format!("role_{}", uuid::Uuid::new_v4().simple());
-        pool.execute(AssertSqlSafe(format!("CREATE ROLE {role} LOGIN PASSWORD 'x'"))).await.unwrap();
-        let options = options.clone().username(&role).password("x");
+        pool.execute(AssertSqlSafe(format!("CREATE ROLE {role} LOGIN PASSWORD 'x'")))
+            .await
+            .unwrap();
+        let options = (**options).clone().username(&role).password("x");
         (role, PgStore::new(PgPoolOptions::new().connect_with(options).await.unwrap()))
     }
 }

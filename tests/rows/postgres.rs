@@ -97,7 +97,8 @@ async fn an_array_of_another_shape_reads_as_none_of_text() {
         (ONE, "{{enc:v1:a,b},{c,d}}", r#"[["enc:v1:a","b"],["c","d"]]"#),
         (TWO, "[0:1]={enc:v1:a,b}", r#"[["enc:v1:a","b"]]"#),
     ] {
-        db.run(&format!("INSERT INTO webhooks VALUES ('{id}', 'enc:v1:u', NULL, '{literal}')")).await;
+        db.run(&format!("INSERT INTO webhooks VALUES ('{id}', 'enc:v1:u', NULL, '{literal}')"))
+            .await;
         let row = db.rows().fetch(&shape, &[RowKey::from(id)]).await.unwrap().remove(0);
         assert_eq!(row.values[2].as_deref(), Some(nested));
         assert_eq!(write(&db, &shape, &[update(&row, 0, "enc:v3:new:u")]).await, 1);
@@ -113,8 +114,7 @@ async fn an_array_of_another_shape_reads_as_none_of_text() {
 async fn json_is_read_written_and_counted_whatever_it_holds() {
     let db = Db::postgres().await;
     db.run("CREATE TABLE raw (id integer PRIMARY KEY, doc json)").await;
-    let shape =
-        shape(&db, &Registry::empty().with(Column::new("raw", "doc", Kind::Json))).await;
+    let shape = shape(&db, &Registry::empty().with(Column::new("raw", "doc", Kind::Json))).await;
     let documents = [
         r#"{"token": "enc:v3:new:a", "n": 1.10}"#,
         r#"{ "token":"enc:v1:a",  "n":1.10 }"#,
@@ -145,7 +145,8 @@ async fn a_collation_that_ignores_case_hides_no_edit() {
     let db = Db::postgres().await;
     db.run("CREATE COLLATION nocase (provider = icu, locale = 'und-u-ks-level2', deterministic = false)")
         .await;
-    db.run("CREATE TABLE folded (id text COLLATE nocase PRIMARY KEY, secret text COLLATE nocase)").await;
+    db.run("CREATE TABLE folded (id text COLLATE nocase PRIMARY KEY, secret text COLLATE nocase)")
+        .await;
     db.run("INSERT INTO folded VALUES ('a', 'enc:v1:abc'), ('B', 'ENC:V3:NEW:'), ('c', 'enc:v3:new:x')").await;
     let shape = shape(&db, &Registry::empty().with(Column::text("folded", "secret"))).await;
     let keys = paged(&db, &shape, None, None).await;
@@ -173,11 +174,14 @@ async fn other_schemas_and_types_work() {
         .fold(Registry::empty(), |r, name| r.with(Column::text("vault.things", name)))
         .with(Column::new("vault.things", "c", Kind::TextArray));
     let survey = db.rows().survey(&registry).await.unwrap();
-    assert!(matches!(&survey.faults[..], [ColumnFault::WrongType { found, .. }] if found == "generated"));
+    assert!(
+        matches!(&survey.faults[..], [ColumnFault::WrongType { found, .. }] if found == "generated")
+    );
     let shape = &survey.tables[0];
     let row = stale(&db, shape, &webhook_aims()).await.remove(0);
     let new = ["enc:v3:new:a", "enc:v3:new:b", r#"["enc:v3:new:c",null]"#];
-    let update = Update { new: new.iter().map(|v| Some((*v).to_owned())).collect(), ..update(&row, 0, "") };
+    let update =
+        Update { new: new.iter().map(|v| Some((*v).to_owned())).collect(), ..update(&row, 0, "") };
     assert_eq!(write(&db, shape, &[update]).await, 1);
     assert_eq!(stale(&db, shape, &webhook_aims()).await, []);
 }
@@ -194,7 +198,8 @@ async fn batches_go_along_the_index() {
             db.run("ANALYZE webhooks").await;
         }
         let options = db.pg().connect_options();
-        let pool = PgPoolOptions::new().max_connections(1).connect_with((*options).clone()).await.unwrap();
+        let pool =
+            PgPoolOptions::new().max_connections(1).connect_with((*options).clone()).await.unwrap();
         let store = PgStore::new(pool.clone());
         let scans = async || -> i64 {
             pool.execute("SELECT pg_stat_force_next_flush()").await.unwrap();

@@ -26,7 +26,8 @@ async fn text_that_is_no_json_is_found_and_aborts_nothing() {
 #[tokio::test]
 async fn a_collation_that_ignores_case_hides_no_edit() {
     let db = Db::sqlite().await;
-    db.run("CREATE TABLE folded (id text COLLATE NOCASE PRIMARY KEY, secret text COLLATE NOCASE)").await;
+    db.run("CREATE TABLE folded (id text COLLATE NOCASE PRIMARY KEY, secret text COLLATE NOCASE)")
+        .await;
     db.run("INSERT INTO folded VALUES ('a', 'enc:v1:abc'), ('B', 'ENC:V3:NEW:'), ('c', 'enc:v3:new:x')").await;
     let shape = shape(&db, &Registry::empty().with(Column::text("folded", "secret"))).await;
     let keys = paged(&db, &shape, None, None).await;
@@ -61,7 +62,9 @@ async fn a_null_in_the_key_is_a_fault() {
     db.run("INSERT INTO unkeyed VALUES (NULL, 'enc:v1:a')").await;
     let survey = db.rows().survey(&registry).await.unwrap();
     assert_eq!(survey.tables, []);
-    assert!(matches!(&survey.faults[..], [ColumnFault::KeyType { column, .. }] if column == "unkeyed.id"));
+    assert!(
+        matches!(&survey.faults[..], [ColumnFault::KeyType { column, .. }] if column == "unkeyed.id")
+    );
 }
 
 #[tokio::test]

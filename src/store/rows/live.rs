@@ -164,12 +164,7 @@ mod tests {
     };
 
     fn column(name: &str, sql_type: &str) -> LiveColumn {
-        LiveColumn {
-            name: name.into(),
-            sql_type: sql_type.into(),
-            readable: true,
-            writable: true,
-        }
+        LiveColumn { name: name.into(), sql_type: sql_type.into(), readable: true, writable: true }
     }
 
     fn webhooks() -> (Registry, LiveTable) {
@@ -215,7 +210,10 @@ mod tests {
                     found: "bytea".into(),
                     expected: "jsonb".into(),
                 },
-                ColumnFault::NoPrivilege { table: "webhooks.url".into(), privilege: "UPDATE".into() },
+                ColumnFault::NoPrivilege {
+                    table: "webhooks.url".into(),
+                    privilege: "UPDATE".into()
+                },
             ]
         );
     }

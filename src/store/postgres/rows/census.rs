@@ -8,11 +8,7 @@ use sqlx::AssertSqlSafe;
 use super::{BEGIN_READING, failed, predicate, sql};
 use crate::{
     column::{Column, Kind},
-    store::{
-        ColumnCensus, StoreError, TableShape,
-        postgres::PgStore,
-        rows::sql::knows_mfa,
-    },
+    store::{ColumnCensus, StoreError, TableShape, postgres::PgStore, rows::sql::knows_mfa},
 };
 
 /// See [`crate::store::Rows::census`]. One scan a column, each its own transaction.

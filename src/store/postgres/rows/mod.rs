@@ -154,7 +154,8 @@ fn rows_of(table: &TableShape, found: &[PgRow]) -> Result<Vec<Row>, StoreError> 
     let parts = table.key.len();
     let row = |row: &PgRow| {
         let key = (0..parts).map(|index| row.try_get(index)).collect::<Result<_, _>>()?;
-        let values = (parts..row.len()).map(|index| row.try_get(index)).collect::<Result<_, _>>()?;
+        let values =
+            (parts..row.len()).map(|index| row.try_get(index)).collect::<Result<_, _>>()?;
         Ok(Row { key: RowKey::composite(key), values })
     };
     found.iter().map(row).collect::<Result<_, _>>().map_err(StoreError::Database)

@@ -1,9 +1,9 @@
 //! What may be stale, as SQL: nothing stale is missed, and what is final is left out.
 //!
-//! Aims travel as parameters, so that one statement a table is planned once whatever
-//! the key is called. A value is final when it matches
-//! `^(<prefix>|<prefix>)[A-Za-z0-9._-]*$`: an aim, and nothing after it that a
-//! canonical envelope has not (`=`, `+`, `/` and white space among the rest).
+//! A value is final when it begins with a prefix of its aim, to the letter, and holds
+//! no character that a canonical envelope has not (`=`, `+`, `/` and white space among
+//! the rest). Aims travel as parameters, so that one statement a table is planned once
+//! whatever the key is called.
 
 use crate::{
     column::{Aim, Column, Kind, SECRET_KEYS},
@@ -37,8 +37,13 @@ pub(super) fn any_stale(table: &TableShape, aims: &[Aim], binds: &mut Binds) -> 
 }
 
 fn stale_text(value: &str, aim: &Aim, binds: &mut Binds) -> String {
-    let last = binds.add(final_pattern(aim));
-    format!("({value} <> '' AND {value} !~ {last})")
+    let mut prefixed: Vec<_> = aim
+        .prefixes
+        .iter()
+        .map(|prefix| format!("starts_with({value}, {})", binds.add(prefix.as_str())))
+        .collect();
+    prefixed.push("false".to_owned());
+    format!("({value} <> '' AND (NOT ({}) OR {value} ~ '[^A-Za-z0-9._:-]'))", prefixed.join(" OR "))
 }
 
 fn stale_document(column: &Column, sql_type: &str, aim: &Aim, binds: &mut Binds) -> String {
@@ -100,7 +105,7 @@ pub(super) fn envelope_pattern(column: &Column) -> &'static str {
     if knows_mfa(column) { "^(enc:v[123]|mfa:v[12]):" } else { "^enc:v[123]:" }
 }
 
-/// What a final value of `aim` matches.
+/// What a final string of a document matches: a path takes no list of prefixes.
 fn final_pattern(aim: &Aim) -> String {
     if aim.prefixes.is_empty() {
         return "^(?!)".to_owned();
@@ -129,10 +134,7 @@ mod tests {
     #[test]
     fn a_prefix_is_matched_as_it_is_written() {
         let aim = Aim { prefixes: vec!["enc:v3:k.1:".into(), "mfa:v2:a_b-c:".into()] };
-        assert_eq!(
-            final_pattern(&aim),
-            r"^(enc:v3:k\U0000002e1:|mfa:v2:a_b-c:)[A-Za-z0-9._-]*$"
-        );
+        assert_eq!(final_pattern(&aim), r"^(enc:v3:k\U0000002e1:|mfa:v2:a_b-c:)[A-Za-z0-9._-]*$");
     }
 
     #[test]

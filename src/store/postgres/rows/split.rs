@@ -5,11 +5,7 @@ use sqlx::{AssertSqlSafe, PgConnection};
 use super::{BEGIN_READING, failed, sql};
 use crate::{
     column::RowKey,
-    store::{
-        StoreError, TableShape,
-        postgres::PgStore,
-        rows::WORTH_SPLITTING,
-    },
+    store::{StoreError, TableShape, postgres::PgStore, rows::WORTH_SPLITTING},
 };
 
 /// How many rows are enough to place the bounds: a range is then within a few per

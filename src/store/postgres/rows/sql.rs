@@ -40,7 +40,8 @@ pub(super) fn key_columns(shape: &TableShape) -> String {
 
 /// The key's parts as text, for SELECT.
 pub(super) fn key_as_text(shape: &TableShape) -> String {
-    let parts: Vec<_> = shape.key.iter().map(|(name, _)| format!("{}::text", column(name))).collect();
+    let parts: Vec<_> =
+        shape.key.iter().map(|(name, _)| format!("{}::text", column(name))).collect();
     parts.join(", ")
 }
 

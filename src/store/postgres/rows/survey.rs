@@ -133,11 +133,12 @@ async fn unregistered(
         if unknown.is_empty() {
             continue;
         }
-        let sealed: Vec<bool> = sqlx::query_scalar(AssertSqlSafe(sample(&schema, &relation, &unknown)))
-            // Asked once: no statement is worth keeping.
-            .persistent(false)
-            .fetch_one(&mut *connection)
-            .await?;
+        let sealed: Vec<bool> =
+            sqlx::query_scalar(AssertSqlSafe(sample(&schema, &relation, &unknown)))
+                // Asked once: no statement is worth keeping.
+                .persistent(false)
+                .fetch_one(&mut *connection)
+                .await?;
         let sealed = unknown.iter().zip(sealed).filter(|(_, sealed)| *sealed);
         found.extend(sealed.map(|((column, _), _)| format!("{name}.{column}")));
     }

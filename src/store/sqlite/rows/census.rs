@@ -11,9 +11,7 @@ use super::{
 };
 use crate::{
     column::{Column, Kind},
-    store::{
-        ColumnCensus, StoreError, TableShape, rows::sql::knows_mfa, sqlite::SqliteStore,
-    },
+    store::{ColumnCensus, StoreError, TableShape, rows::sql::knows_mfa, sqlite::SqliteStore},
 };
 
 /// See [`crate::store::Rows::census`]. One scan a column.

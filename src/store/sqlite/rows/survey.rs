@@ -76,8 +76,7 @@ async fn live_tables(store: &SqliteStore) -> Result<BTreeMap<String, Found>, sql
         found.is_view = row.try_get(6)?;
         let declared: String = row.try_get(2)?;
         let sql_type = if row.try_get(3)? { "generated".into() } else { affinity(&declared) };
-        let column =
-            LiveColumn { name: row.try_get(1)?, sql_type, readable: true, writable: true };
+        let column = LiveColumn { name: row.try_get(1)?, sql_type, readable: true, writable: true };
         if row.try_get::<i64, _>(4)? > 0 {
             found.live.key.push(column.clone());
             if !row.try_get::<bool, _>(5)? {
