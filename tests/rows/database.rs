@@ -32,7 +32,10 @@ impl Db {
         let options = options.database(&name);
         let pool =
             PgPoolOptions::new().max_connections(3).connect_with(options.clone()).await.unwrap();
-        Self { rows: Arc::new(PgStore::new(pool.clone())), pool: Pool::Postgres(pool, Box::new(options)) }
+        Self {
+            rows: Arc::new(PgStore::new(pool.clone())),
+            pool: Pool::Postgres(pool, Box::new(options)),
+        }
     }
 
     /// A file in a temporary directory.

@@ -26,9 +26,11 @@ use crate::{
 };
 
 /// Reading along the key: in order from the index, never sorted, never compiled, and
-/// planned once a connection.
+/// planned once a connection. However long it takes: a stretch without stale rows is
+/// walked in one statement.
 const BEGIN_READING_BY_KEY: &str = "BEGIN READ ONLY; \
     SET LOCAL row_security = off; \
+    SET LOCAL statement_timeout = 0; \
     SET LOCAL breeze_rollover.rewrap = 'on'; \
     SET LOCAL plan_cache_mode = force_generic_plan; \
     SET LOCAL jit = off; \
@@ -38,9 +40,10 @@ const BEGIN_READING_BY_KEY: &str = "BEGIN READ ONLY; \
     SET LOCAL enable_mergejoin = off; \
     SET LOCAL enable_sort = off";
 
-/// Reading a table from end to end.
+/// Reading a table from end to end, however long it takes.
 const BEGIN_READING: &str = "BEGIN READ ONLY; \
     SET LOCAL row_security = off; \
+    SET LOCAL statement_timeout = 0; \
     SET LOCAL breeze_rollover.rewrap = 'on'";
 
 /// Writing by key, in the order of the batch: two batches that share rows then lock
