@@ -36,10 +36,8 @@ fn keychain() -> Keychain {
         key("k-2026", KeyState::Primary, "the present key of this bench"),
         key("k-2025", KeyState::Retiring, "the previous key of this bench"),
     ];
-    Keychain::new(Epoch(1)).with(
-        Secret::AppEncryptionKey,
-        AnyKeyring::Sealing(Keyring::new(keys).unwrap()),
-    )
+    Keychain::new(Epoch(1))
+        .with(Secret::AppEncryptionKey, AnyKeyring::Sealing(Keyring::new(keys).unwrap()))
 }
 
 fn cipher() -> Aes256Gcm {
