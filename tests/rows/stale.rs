@@ -81,7 +81,9 @@ on_both! {
 fn secrets<'a>(key: Option<&str>, value: &'a Value, found: &mut Vec<&'a str>) {
     match value {
         Value::String(text) if form(text) != "plaintext" => found.push(text),
-        Value::String(text) if key.is_some_and(|key| SECRET_KEYS.contains(&key)) => {
+        Value::String(text)
+            if key.is_some_and(|key| SECRET_KEYS.iter().any(|secret| secret == key)) =>
+        {
             found.push(text)
         }
         Value::Array(elements) => elements.iter().for_each(|value| secrets(key, value, found)),
@@ -150,7 +152,7 @@ fn text() -> impl Strategy<Value = String> {
 
 fn document() -> impl Strategy<Value = Value> {
     let key = prop_oneof![
-        1 => prop::sample::select(SECRET_KEYS.to_vec()).prop_map(str::to_owned),
+        1 => prop::sample::select(SECRET_KEYS.to_vec()).prop_map(String::from),
         1 => prop::sample::select(vec!["name", "Secret", "secrets", "enc:v1:k", "a\"[0]", "", "$.token"])
             .prop_map(str::to_owned),
     ];

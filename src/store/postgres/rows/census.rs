@@ -88,7 +88,7 @@ fn document_values(from: &str, column: &Column, sql_type: &str) -> String {
             )
         }
     };
-    let secrets = predicate::secret_members("strict");
+    let secrets = predicate::secret_members(column, "strict");
     let plaintext = predicate::strings(&format!("@ != \"\" && !(@ like_regex \"{envelope}\")"));
     format!(
         "SELECT e.v #>> '{{}}' FROM {from} AS t, \

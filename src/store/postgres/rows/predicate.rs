@@ -6,7 +6,7 @@
 //! whatever the key is called.
 
 use crate::{
-    column::{Aim, Column, Kind, SECRET_KEYS},
+    column::{Aim, Column, Kind},
     store::{
         TableShape,
         rows::sql::{Binds, knows_mfa},
@@ -56,7 +56,7 @@ fn stale_document(column: &Column, sql_type: &str, aim: &Aim, binds: &mut Binds)
     let secrets = binds.add(format!(
         "{}.value{UNWRAPPED} ? (@.type() == \"array\" || \
          (@.type() == \"string\" && @ != \"\" && !(@ like_regex \"{fin}\")))",
-        secret_members("lax")
+        secret_members(column, "lax")
     ));
     // The paths are parsed once a statement, not once a row.
     let walk = format!(
@@ -88,10 +88,13 @@ pub(super) fn document(column: &Column, sql_type: &str) -> (String, Option<Strin
 }
 
 /// The members of objects, at any depth, whose keys are secret.
-pub(super) fn secret_members(mode: &str) -> String {
+pub(super) fn secret_members(column: &Column, mode: &str) -> String {
+    let keys: Vec<_> = column.secret_keys().iter().map(|key| literal(key)).collect();
+    let pattern =
+        if keys.is_empty() { "^(?!)".to_owned() } else { format!("^({})$", keys.join("|")) };
     format!(
-        "{mode} $.** ? (@.type() == \"object\").keyvalue() ? (@.key like_regex \"^({})$\")",
-        SECRET_KEYS.join("|")
+        "{mode} $.** ? (@.type() == \"object\").keyvalue() ? (@.key like_regex \"{}\")",
+        pattern.replace('\\', "\\\\")
     )
 }
 

@@ -79,7 +79,7 @@ fn values(table: &TableShape, column: &Column) -> String {
                     "SELECT json_group_array(value) FROM walk WHERE type = 'text' AND value <> '' \
                      AND ({} OR key IN {})",
                     is_envelope("value", knows_mfa(column)),
-                    secret_keys(),
+                    secret_keys(column),
                 )
             ),
             no_json(&from, &text),

@@ -2,7 +2,7 @@
 //!
 //! Text that is no JSON fails no statement: it is asked about first.
 
-use crate::column::SECRET_KEYS;
+use crate::column::Column;
 
 /// A query over `walk(key, type, value)`: every value of the valid document `text` with
 /// the key that it stands under, which nested arrays hand down (FORMATS section 3.2).
@@ -21,8 +21,10 @@ pub(super) fn walk(text: &str, select: &str) -> String {
 }
 
 /// The keys under which strings are secrets, as a list for `IN`.
-pub(super) fn secret_keys() -> String {
-    format!("('{}')", SECRET_KEYS.join("', '"))
+pub(super) fn secret_keys(column: &Column) -> String {
+    let keys: Vec<_> =
+        column.secret_keys().iter().map(|key| format!("'{}'", key.replace('\'', "''"))).collect();
+    format!("({})", keys.join(", "))
 }
 
 /// Whether `value` is an envelope.

@@ -53,7 +53,7 @@ fn stale_document(column: &Column, text: &str, prefixes: &[String]) -> String {
         "SELECT 1 FROM walk WHERE type = 'text' AND value <> '' AND NOT {} AND ({} OR key IN {})",
         is_final("value", prefixes),
         is_envelope("value", knows_mfa(column)),
-        secret_keys(),
+        secret_keys(column),
     );
     format!(
         "(CASE WHEN {text} IS NULL THEN FALSE WHEN NOT json_valid({text}) THEN TRUE \
