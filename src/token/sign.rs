@@ -54,7 +54,8 @@ impl Default for Lifetimes {
 /// ```
 /// use breeze_rollover::token::{NewToken, Scope};
 ///
-/// let token = NewToken::access("user-1", Scope::System).email("ann@example.test").mfa(true);
+/// let email = "ann@example.test".to_owned();
+/// let token = NewToken::access("user-1", Scope::System).email(email).mfa(true);
 /// # let _ = token;
 /// ```
 #[derive(Debug, Clone, Serialize)]

@@ -16,7 +16,7 @@ pub(super) enum Value<'a> {
     Text(Cow<'a, str>),
     Number(f64),
     Flag(bool),
-    List(Vec<Value<'a>>),
+    List(Vec<Self>),
     /// `null` or an object.
     Other,
 }

@@ -40,9 +40,11 @@ struct Vector {
     expected: Value,
 }
 
+type Covers = fn(&Opened) -> bool;
+
 /// What we refuse although Breeze accepts it (FORMATS section 0.5): each reason
 /// with the tokens that it covers, told by what they hold.
-const REFUSED: &[(&str, fn(&Opened) -> bool)] = &[
+const REFUSED: &[(&str, Covers)] = &[
     ("exp is required", |token| token.payload.get("exp").is_none()),
     ("sub is required", |token| token.payload["sub"].as_str().is_none_or(str::is_empty)),
     ("type is access or refresh", |token| {

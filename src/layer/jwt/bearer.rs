@@ -12,21 +12,19 @@ pub(super) fn token(headers: &HeaderMap) -> Result<Option<&str>, Denied> {
     if values.next().is_some() {
         return Err(Denied::InvalidRequest);
     }
-    let value = value.as_bytes();
-    let (scheme, credentials) = value.split_at(value.len().min(SCHEME.len()));
-    if !scheme.eq_ignore_ascii_case(SCHEME) {
+    let mut words = value.as_bytes().splitn(2, |byte| *byte == b' ');
+    let mut word = || words.next().unwrap_or_default();
+    let (scheme, token) = (word(), word().trim_ascii());
+    if !scheme.eq_ignore_ascii_case(b"Bearer") {
         return Ok(None);
     }
-    let token = credentials.trim_ascii();
     // Without early exit, so that it is vectorised: this is the hot path.
     let is_graphic = token.iter().fold(true, |all, byte| all & byte.is_ascii_graphic());
     match str::from_utf8(token) {
-        Ok(token) if is_graphic && !token.is_empty() && credentials[0] == b' ' => Ok(Some(token)),
+        Ok(token) if is_graphic && !token.is_empty() => Ok(Some(token)),
         _ => Err(Denied::InvalidRequest),
     }
 }
-
-const SCHEME: &[u8] = b"Bearer";
 
 #[cfg(test)]
 mod tests {
@@ -40,6 +38,7 @@ mod tests {
             ("Bearer a.b.c", Ok(Some("a.b.c"))),
             ("bearer  a.b.c ", Ok(Some("a.b.c"))),
             ("Basic dXNlcjpwYXNz", Ok(None)),
+            ("Bearerish a.b.c", Ok(None)),
             ("", Ok(None)),
             ("Bearer", Err(Denied::InvalidRequest)),
             ("Bearer ", Err(Denied::InvalidRequest)),
