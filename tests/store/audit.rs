@@ -6,7 +6,7 @@ use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use crate::{
-    backend::{Backend, at, done},
+    backend::{Backend, at, at_once, done},
     on_both,
 };
 
@@ -85,16 +85,12 @@ async fn checksum_and_chain_are_as_section_8_has_them(on: impl Backend) {
 }
 
 async fn the_chain_holds_under_concurrent_writers(on: impl Backend) {
-    let mut tasks = tokio::task::JoinSet::new();
-    for _ in 0..8 {
-        let store = on.another().await;
-        tasks.spawn(async move {
-            for action in ["one", "two", "three"] {
-                store.record(&entry(action)).await.unwrap();
-            }
-        });
-    }
-    tasks.join_all().await;
+    at_once(&on, 8, |store| async move {
+        for action in ["one", "two", "three"] {
+            store.record(&entry(action)).await.unwrap();
+        }
+    })
+    .await;
     assert_is_chained(&on, 24).await;
 }
 

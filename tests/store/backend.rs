@@ -13,6 +13,8 @@ use breeze_rollover::{
     },
 };
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
+use std::sync::Arc;
+use tokio::{sync::Barrier, task::JoinSet};
 
 /// A database with its store. SQL is written for PostgreSQL's names.
 pub(crate) trait Backend: Sized + Send + Sync {
@@ -271,6 +273,24 @@ pub(crate) fn to_phase(rollover: &mut Rollover, phase: Phase) -> Change {
     rollover.phase = phase;
     rollover.revision += 1;
     Change { rollover: Some(RolloverChange::Move(Box::new(rollover.clone()))), ..Change::default() }
+}
+
+/// What `work` answers from `count` processes that all begin it at the same moment.
+pub(crate) async fn at_once<B: Backend, F: Future<Output: Send + 'static> + Send + 'static>(
+    on: &B,
+    count: usize,
+    work: impl Fn(B::Store) -> F,
+) -> Vec<F::Output> {
+    let barrier = Arc::new(Barrier::new(count));
+    let mut tasks = JoinSet::new();
+    for _ in 0..count {
+        let (work, barrier) = (work(on.another().await), Arc::clone(&barrier));
+        tasks.spawn(async move {
+            barrier.wait().await;
+            work.await
+        });
+    }
+    tasks.join_all().await
 }
 
 pub(crate) async fn done(store: &impl Store, change: &Change) {

@@ -13,7 +13,7 @@ use serde_json::json;
 
 use crate::{
     audit::entry,
-    backend::{Backend, add, at, begin, done, id, key, keys, rollover, step, to_phase},
+    backend::{Backend, add, at, at_once, begin, done, id, key, keys, rollover, step, to_phase},
     on_both,
 };
 
@@ -208,7 +208,7 @@ async fn a_row_of_a_newer_version_is_left_to_it(on: impl Backend) {
     on.execute("UPDATE rollover.rollover SET phase = 'levitating' WHERE NOT dry_run")
         .await
         .unwrap();
-    assert_eq!(store.active_rollovers().await.unwrap(), [known.clone()]);
+    assert_eq!(store.active_rollovers().await.unwrap(), std::slice::from_ref(&known));
     assert_eq!(store.rollovers(None, 10).await.unwrap(), [known]);
     assert!(matches!(
         store.rollover(unknown.id).await,
@@ -233,12 +233,11 @@ async fn of_concurrent_changes_that_read_the_same_exactly_one_is_done(on: impl B
         audit: vec![entry("rollover.promote")],
         ..to_phase(&mut first, Phase::Promoted)
     };
-    let mut tasks = tokio::task::JoinSet::new();
-    for _ in 0..8 {
-        let (store, change) = (on.another().await, change.clone());
-        tasks.spawn(async move { store.commit(&change).await.unwrap() });
-    }
-    let mut committed = tasks.join_all().await;
+    let mut committed = at_once(&on, 8, |store| {
+        let change = change.clone();
+        async move { store.commit(&change).await.unwrap() }
+    })
+    .await;
     committed.sort_by_key(|committed| *committed == Committed::Conflict);
     assert_eq!(committed[0], Committed::Done(Epoch(2)));
     assert!(committed[1..].iter().all(|rest| *rest == Committed::Conflict), "{committed:?}");
@@ -246,12 +245,10 @@ async fn of_concurrent_changes_that_read_the_same_exactly_one_is_done(on: impl B
 }
 
 async fn of_concurrent_rollovers_of_a_secret_exactly_one_begins(on: impl Backend) {
-    let mut tasks = tokio::task::JoinSet::new();
-    for _ in 0..8 {
-        let store = on.another().await;
-        tasks.spawn(async move { store.commit(&begin(&rollover(JWT), true)).await.unwrap() });
-    }
-    let committed = tasks.join_all().await;
+    let committed = at_once(&on, 8, |store| async move {
+        store.commit(&begin(&rollover(JWT), true)).await.unwrap()
+    })
+    .await;
     let winner = on.store().active_rollovers().await.unwrap();
     assert_eq!(winner.len(), 1);
     let busy = committed.iter().filter(|one| **one == Committed::Busy(winner[0].id)).count();
@@ -260,16 +257,12 @@ async fn of_concurrent_rollovers_of_a_secret_exactly_one_begins(on: impl Backend
 
 async fn seals_add_up_and_lifetimes_never_shrink(on: impl Backend) {
     done(on.store(), &keys([add(key(APP, "a", Primary))])).await;
-    let mut tasks = tokio::task::JoinSet::new();
-    for _ in 0..8 {
-        let store = on.another().await;
-        tasks.spawn(async move {
-            for _ in 0..5 {
-                store.settle_seals(APP, &id("a"), 3).await.unwrap();
-            }
-        });
-    }
-    tasks.join_all().await;
+    at_once(&on, 8, |store| async move {
+        for _ in 0..5 {
+            store.settle_seals(APP, &id("a"), 3).await.unwrap();
+        }
+    })
+    .await;
     assert_eq!(on.store().settle_seals(APP, &id("a"), 1).await.unwrap(), 8 * 5 * 3 + 1);
 
     for seconds in [900, 604_800, 60] {

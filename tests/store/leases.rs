@@ -12,7 +12,7 @@ use breeze_rollover::{
 };
 
 use crate::{
-    backend::{Backend, add, at, begin, done, key, keys, rollover, to_phase},
+    backend::{Backend, add, at, at_once, begin, done, key, keys, rollover, to_phase},
     on_both,
 };
 
@@ -119,14 +119,10 @@ async fn a_range_is_held_by_one_replica_and_taken_over_when_its_lease_ends(on: i
 
 async fn concurrent_claims_never_share_a_range(on: impl Backend) {
     let rollover = pass_of(&on, 6).await;
-    let mut tasks = tokio::task::JoinSet::new();
-    for _ in 0..10 {
-        let store = on.another().await;
-        tasks.spawn(async move {
-            store.claim_range(rollover, 1, ReplicaId::new(), LEASE).await.unwrap()
-        });
-    }
-    let claimed = tasks.join_all().await;
+    let claimed = at_once(&on, 10, |store| async move {
+        store.claim_range(rollover, 1, ReplicaId::new(), LEASE).await.unwrap()
+    })
+    .await;
     let numbers: Vec<u32> = claimed.into_iter().flatten().map(|range| range.number).collect();
     assert_eq!(numbers.len(), 6, "{numbers:?}");
     assert_eq!(numbers.into_iter().collect::<BTreeSet<_>>().len(), 6);

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use crate::{
     audit::entry,
-    backend::{Backend, Postgres, Sqlite, add, begin, done, key, keys, rollover},
+    backend::{Backend, Postgres, Sqlite, add, at_once, begin, done, key, keys, rollover},
     on_both,
 };
 
@@ -62,12 +62,7 @@ mod only_sqlite {
     #[tokio::test(flavor = "multi_thread")]
     async fn several_processes_migrate_at_once() {
         let on = Sqlite::unmigrated().await;
-        let mut tasks = tokio::task::JoinSet::new();
-        for _ in 0..4 {
-            let store = on.another().await;
-            tasks.spawn(async move { store.migrate().await.unwrap() });
-        }
-        tasks.join_all().await;
+        at_once(&on, 6, |store| async move { store.migrate().await.unwrap() }).await;
         on.check().await.unwrap();
     }
 
@@ -119,12 +114,7 @@ mod only_postgres {
     #[cfg_attr(not(postgres_tests), ignore = "needs PostgreSQL; tests/run starts one")]
     async fn several_processes_migrate_at_once() {
         let on = Postgres::unmigrated().await;
-        let mut tasks = tokio::task::JoinSet::new();
-        for _ in 0..4 {
-            let store = on.another().await;
-            tasks.spawn(async move { store.migrate().await.unwrap() });
-        }
-        tasks.join_all().await;
+        at_once(&on, 6, |store| async move { store.migrate().await.unwrap() }).await;
         on.check().await.unwrap();
     }
 
