@@ -39,6 +39,12 @@ impl From<&str> for RowKey {
     }
 }
 
+impl From<String> for RowKey {
+    fn from(part: String) -> Self {
+        Self(vec![part])
+    }
+}
+
 impl From<Uuid> for RowKey {
     fn from(part: Uuid) -> Self {
         Self(vec![part.to_string()])

@@ -1,45 +1,41 @@
-//! What a handler opens and seals with.
+//! What a handler gets: sealed columns by name.
 
 use std::{fmt, sync::Arc};
 
 use secrecy::SecretString;
 
+use super::{layer::Shared, stale::StaleRow};
 use crate::{
-    column::{Column, DocumentError, Registry, RowKey},
-    envelope::{OpenError, SealError, Target},
+    column::{Column, DocumentError, Opened, OpenedDocument, RowKey},
+    envelope::{OpenError, SealError},
     keyring::Keychain,
 };
 
-/// A row in which something stale was read.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StaleRow {
-    /// Which table.
-    pub table: String,
-    /// Which row.
-    pub row: RowKey,
-}
-
-/// Where stale rows are offered for a lazy rewrap.
-pub trait StaleSink: fmt::Debug + Send + Sync + 'static {
-    /// Takes `stale`, or drops and counts it. Never waits.
-    fn offer(&self, stale: StaleRow);
-}
-
-/// Opens and seals values with one snapshot of the keychain. In the extensions of
-/// every request behind a [`SealedLayer`](super::SealedLayer); cheap to clone.
-#[derive(Debug, Clone)]
+/// Opens and seals the values of registered columns, all under one keychain.
+///
+/// The keychain is kept for as long as this or a clone of it: drop it with the
+/// request, since a rollover waits for older keychains to be out of use.
+#[derive(Clone)]
 pub struct Sealed {
-    pub(super) keys: Arc<Keychain>,
-    pub(super) registry: Arc<Registry>,
-    pub(super) target: Target,
-    pub(super) lazy: Option<Arc<dyn StaleSink>>,
+    keychain: Arc<Keychain>,
+    shared: Arc<Shared>,
 }
 
 impl Sealed {
-    /// The plaintext of one text value of `table`.`column` in `row`.
+    pub(super) const fn new(keychain: Arc<Keychain>, shared: Arc<Shared>) -> Self {
+        Self { keychain, shared }
+    }
+
+    /// The keychain of this request.
+    #[must_use]
+    pub const fn keychain(&self) -> &Arc<Keychain> {
+        &self.keychain
+    }
+
+    /// Opens one text value, and offers its row for rewrapping if it is stale.
     ///
     /// # Errors
-    /// [`SealedError`]: the column is not registered, or the value does not open.
+    /// [`SealedError`]: the column is not registered, or the value does not open there.
     pub fn open(
         &self,
         table: &str,
@@ -48,15 +44,17 @@ impl Sealed {
         value: &str,
     ) -> Result<SecretString, SealedError> {
         let (column, row) = (self.column(table, column)?, row.into());
-        let opened = column.open(&self.keys, &row, value, self.target)?;
-        self.note(column, row, opened.is_stale);
-        Ok(opened.plaintext)
+        let Opened { plaintext, is_stale } = column
+            .open(&self.keychain, &row, value, self.shared.target)
+            .map_err(|error| SealedError::Open { column: column.to_string(), error })?;
+        self.offer_if(is_stale, table, row);
+        Ok(plaintext)
     }
 
-    /// `plaintext` sealed for `table`.`column` in `row`.
+    /// Seals one text value.
     ///
     /// # Errors
-    /// [`SealedError`]: the column is not registered, or there is no key to seal with.
+    /// [`SealedError`]: the column is not registered, or nothing can be sealed.
     pub fn seal(
         &self,
         table: &str,
@@ -65,13 +63,16 @@ impl Sealed {
         plaintext: &str,
     ) -> Result<String, SealedError> {
         let column = self.column(table, column)?;
-        Ok(column.seal(&self.keys, &row.into(), plaintext, self.target)?)
+        column
+            .seal(&self.keychain, &row.into(), plaintext, self.shared.target)
+            .map_err(|error| SealedError::Seal { column: column.to_string(), error })
     }
 
-    /// A document, or a JSON array of text, with its secrets opened.
+    /// Opens the secrets of a JSON document, or of a JSON array of text, as
+    /// [`Column::open_document`] does, and offers its row if anything in it is stale.
     ///
     /// # Errors
-    /// [`SealedError`]: the column is not registered, or something does not open.
+    /// [`SealedError`]: the column is not registered, or something does not open there.
     pub fn open_document(
         &self,
         table: &str,
@@ -80,15 +81,18 @@ impl Sealed {
         json: &str,
     ) -> Result<SecretString, SealedError> {
         let (column, row) = (self.column(table, column)?, row.into());
-        let opened = column.open_document(&self.keys, &row, json, self.target)?;
-        self.note(column, row, opened.is_stale);
-        Ok(opened.json)
+        let OpenedDocument { json, is_stale } = column
+            .open_document(&self.keychain, &row, json, self.shared.target)
+            .map_err(|error| SealedError::Document { column: column.to_string(), error })?;
+        self.offer_if(is_stale, table, row);
+        Ok(json)
     }
 
-    /// A document, or a JSON array of text, with its secrets sealed.
+    /// Seals the secrets of a JSON document, or of a JSON array of text, as
+    /// [`Column::seal_document`] does.
     ///
     /// # Errors
-    /// [`SealedError`]: the column is not registered, or something cannot be sealed.
+    /// [`SealedError`]: the column is not registered, or the document cannot be sealed.
     pub fn seal_document(
         &self,
         table: &str,
@@ -97,43 +101,67 @@ impl Sealed {
         json: &str,
     ) -> Result<String, SealedError> {
         let column = self.column(table, column)?;
-        Ok(column.seal_document(&self.keys, &row.into(), json, self.target)?)
-    }
-
-    /// The keychain of this moment.
-    #[must_use]
-    pub const fn keychain(&self) -> &Arc<Keychain> {
-        &self.keys
+        column
+            .seal_document(&self.keychain, &row.into(), json, self.shared.target)
+            .map_err(|error| SealedError::Document { column: column.to_string(), error })
     }
 
     fn column(&self, table: &str, column: &str) -> Result<&Column, SealedError> {
-        self.registry
-            .column(table, column)
-            .ok_or_else(|| SealedError::NotRegistered(format!("{table}.{column}")))
+        self.shared.registry.column(table, column).ok_or_else(|| SealedError::Unregistered {
+            table: table.to_owned(),
+            column: column.to_owned(),
+        })
     }
 
-    fn note(&self, column: &Column, row: RowKey, is_stale: bool) {
-        if is_stale && let Some(lazy) = &self.lazy {
-            lazy.offer(StaleRow { table: column.table().to_owned(), row });
+    fn offer_if(&self, is_stale: bool, table: &str, row: RowKey) {
+        if let Some(sink) = self.shared.sink.as_deref().filter(|_| is_stale) {
+            sink.offer(StaleRow { table: table.to_owned(), row });
         }
     }
 }
 
-/// A value was not opened or sealed. Never holds any part of it.
+impl fmt::Debug for Sealed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sealed").field("epoch", &self.keychain.epoch()).finish_non_exhaustive()
+    }
+}
+
+/// Why a handler does not get what it asked for. Never holds a value.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum SealedError {
-    /// The column is not in the registry.
-    #[error("{0} is not registered; add it to the registry, or correct its name")]
-    NotRegistered(String),
+    /// The registry has no such column.
+    #[error("{table}.{column} is not a registered sealed column; register it")]
+    Unregistered {
+        /// Which table.
+        table: String,
+        /// Which column.
+        column: String,
+    },
     /// The value does not open.
-    #[error("the value does not open: {0}")]
-    Open(#[from] OpenError),
-    /// There is no way to seal.
-    #[error("the value was not sealed: {0}")]
-    Seal(#[from] SealError),
-    /// A document does not open, or cannot be sealed.
-    #[error("the document was not opened or sealed: {0}")]
-    Document(#[from] DocumentError),
+    #[error("{column} does not open: {error}")]
+    Open {
+        /// `<table>.<column>`.
+        column: String,
+        /// Why.
+        error: OpenError,
+    },
+    /// The value cannot be sealed.
+    #[error("{column} cannot be sealed: {error}")]
+    Seal {
+        /// `<table>.<column>`.
+        column: String,
+        /// Why.
+        error: SealError,
+    },
+    /// The document is neither opened nor sealed.
+    #[error("{column}: {error}")]
+    Document {
+        /// `<table>.<column>`.
+        column: String,
+        /// Why.
+        error: DocumentError,
+    },
 }
 
 /// The cause goes to the log; the caller learns that it is not its fault.

@@ -1,57 +1,60 @@
-//! The layer and its service.
+//! The configuration of the middleware.
 
-use std::{
-    sync::Arc,
-    task::{Context, Poll},
+use std::{fmt, sync::Arc};
+
+use tower_layer::Layer;
+
+use super::{access::Sealed, service::SealedService, stale::StaleSink};
+use crate::{
+    column::Registry,
+    envelope::Target,
+    keyring::{Keychain, KeychainHandle},
 };
 
-use http::Request;
-use tower_layer::Layer;
-use tower_service::Service;
-
-use super::access::{Sealed, StaleSink};
-use crate::{column::Registry, envelope::Target, keyring::KeychainHandle};
-
-/// Gives every request a [`Sealed`] to open and seal columns with. Cheap to clone.
-#[derive(Debug, Clone)]
+/// Puts a [`Sealed`] into the extensions of every request. Cheap to clone.
+#[derive(Clone)]
 pub struct SealedLayer {
     keychain: KeychainHandle,
-    registry: Arc<Registry>,
-    target: Target,
-    lazy: Option<Arc<dyn StaleSink>>,
+    pub(super) shared: Arc<Shared>,
+}
+
+/// What every request has in common.
+#[derive(Clone)]
+pub(super) struct Shared {
+    pub(super) registry: Arc<Registry>,
+    pub(super) target: Target,
+    pub(super) sink: Option<Arc<dyn StaleSink>>,
 }
 
 impl SealedLayer {
-    /// A layer for the columns of `registry`, with whatever keys `keychain` shows at
-    /// each request. Seals to [`Target::Bound`], and rewraps nothing lazily.
+    /// The columns of `registry`, under the keys that `keychain` shows.
     #[must_use]
     pub fn new(keychain: KeychainHandle, registry: impl Into<Arc<Registry>>) -> Self {
-        Self { keychain, registry: registry.into(), target: Target::default(), lazy: None }
+        let registry = registry.into();
+        let shared = Arc::new(Shared { registry, target: Target::default(), sink: None });
+        Self { keychain, shared }
     }
 
-    /// Seals to `target`, and takes anything else as stale.
+    /// Seals for `target`, in place of [`Target::Bound`].
     #[must_use]
-    pub const fn target(mut self, target: Target) -> Self {
-        self.target = target;
+    pub fn target(mut self, target: Target) -> Self {
+        Arc::make_mut(&mut self.shared).target = target;
         self
     }
 
-    /// Offers rows in which something stale was read to `sink`.
+    /// Offers every row with something stale in it to `sink`, as it is read.
     #[must_use]
     pub fn lazy(mut self, sink: impl StaleSink) -> Self {
-        self.lazy = Some(Arc::new(sink));
+        Arc::make_mut(&mut self.shared).sink = Some(Arc::new(sink));
         self
     }
 
-    /// What a request of this moment opens and seals with.
+    /// Access under the present keychain, as a request gets it: for work outside
+    /// any request.
     #[must_use]
     pub fn sealed(&self) -> Sealed {
-        Sealed {
-            keys: self.keychain.load_full(),
-            registry: Arc::clone(&self.registry),
-            target: self.target,
-            lazy: self.lazy.clone(),
-        }
+        let keychain: Arc<Keychain> = self.keychain.load_full();
+        Sealed::new(keychain, Arc::clone(&self.shared))
     }
 }
 
@@ -59,31 +62,15 @@ impl<S> Layer<S> for SealedLayer {
     type Service = SealedService<S>;
 
     fn layer(&self, inner: S) -> SealedService<S> {
-        SealedService { inner, layer: self.clone() }
+        SealedService::new(inner, self.clone())
     }
 }
 
-/// A service behind a [`SealedLayer`].
-#[derive(Debug, Clone)]
-pub struct SealedService<S> {
-    inner: S,
-    layer: SealedLayer,
-}
-
-impl<S, B> Service<Request<B>> for SealedService<S>
-where
-    S: Service<Request<B>>,
-{
-    type Response = S::Response;
-    type Error = S::Error;
-    type Future = S::Future;
-
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
-        self.inner.poll_ready(cx)
-    }
-
-    fn call(&mut self, mut request: Request<B>) -> S::Future {
-        request.extensions_mut().insert(self.layer.sealed());
-        self.inner.call(request)
+impl fmt::Debug for SealedLayer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SealedLayer")
+            .field("target", &self.shared.target)
+            .field("lazy", &self.shared.sink.is_some())
+            .finish_non_exhaustive()
     }
 }

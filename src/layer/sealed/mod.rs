@@ -1,15 +1,36 @@
-//! Opens and seals columns inside handlers, with the keychain of one moment.
+//! Gives every request access to the sealed columns, under one snapshot of the keys.
 //!
-//! 1. A request takes one snapshot of the keychain and holds it to its end, so
-//!    that a replica can tell when the last request of an older keychain is over.
-//! 2. A stale value opens at once; its row is offered for a lazy rewrap without
-//!    waiting.
-//! 3. A column that is not registered is an error, never a guess.
+//! 1. A request sees one keychain from beginning to end ([`Sealed`] holds it).
+//! 2. A value opens only in its own column and row; a column that is not registered
+//!    is an error and never passes through.
+//! 3. Reading a stale value offers its row to a [`StaleSink`] and returns at once.
+//!
+//! ```
+//! # use std::{convert::Infallible, sync::Arc};
+//! # use breeze_rollover::{column::Registry, keyring::{Keychain, KeychainHandle}};
+//! use breeze_rollover::layer::sealed::{Sealed, SealedError, SealedLayer};
+//! use secrecy::SecretString;
+//!
+//! # fn app(keychain: KeychainHandle, row: uuid::Uuid, stored: &str) {
+//! let layer = SealedLayer::new(keychain, Arc::new(Registry::breeze()));
+//! # let _ = layer;
+//! # }
+//! // In a handler, which finds `Sealed` in the request's extensions:
+//! fn client_secret(
+//!     sealed: &Sealed,
+//!     provider: uuid::Uuid,
+//!     stored: &str,
+//! ) -> Result<SecretString, SealedError> {
+//!     sealed.open("sso_providers", "client_secret", provider, stored)
+//! }
+//! ```
 
 mod access;
 mod layer;
-#[cfg(test)]
-mod tests;
+mod service;
+mod stale;
 
-pub use access::{Sealed, SealedError, StaleRow, StaleSink};
-pub use layer::{SealedLayer, SealedService};
+pub use access::{Sealed, SealedError};
+pub use layer::SealedLayer;
+pub use service::SealedService;
+pub use stale::{StaleRow, StaleSink};

@@ -1,0 +1,182 @@
+//! The middleware itself.
+
+use std::task::{Context, Poll};
+
+use http::Request;
+use tower_service::Service;
+
+use super::layer::SealedLayer;
+
+/// See [`SealedLayer`].
+#[derive(Debug, Clone)]
+pub struct SealedService<S> {
+    inner: S,
+    layer: SealedLayer,
+}
+
+impl<S> SealedService<S> {
+    pub(super) const fn new(inner: S, layer: SealedLayer) -> Self {
+        Self { inner, layer }
+    }
+}
+
+/// Refuses nothing, so that the inner future is returned as it is.
+impl<S, B> Service<Request<B>> for SealedService<S>
+where
+    S: Service<Request<B>>,
+{
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = S::Future;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, mut request: Request<B>) -> S::Future {
+        request.extensions_mut().insert(self.layer.sealed()); // one snapshot a request
+        self.inner.call(request)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        convert::Infallible,
+        future::Ready,
+        sync::{Arc, Mutex},
+    };
+
+    use secrecy::ExposeSecret;
+    use tower_layer::Layer;
+
+    use super::*;
+    use crate::{
+        catalog::Secret,
+        column::{Column, Registry, RowKey},
+        envelope::{OpenError, Target},
+        ids::{Epoch, KeyId},
+        keyring::{AnyKeyring, Key, KeyState, Keychain, KeychainHandle, Keyring, SealBudget},
+        layer::sealed::{Sealed, SealedError, StaleRow, StaleSink},
+        material::Material,
+    };
+
+    fn keychain(epoch: u64, primary: &str) -> Keychain {
+        let keys = ["old", "new"].map(|id| {
+            let state = if id == primary { KeyState::Primary } else { KeyState::Retiring };
+            let material = Material::new(id).unwrap();
+            Key::sealing(
+                KeyId::new(id).unwrap(),
+                state,
+                true,
+                &material,
+                Arc::new(SealBudget::default()),
+            )
+        });
+        let ring = Keyring::new(keys.into()).unwrap();
+        Keychain::new(Epoch(epoch)).with(Secret::AppEncryptionKey, AnyKeyring::Sealing(ring))
+    }
+
+    fn registry() -> Arc<Registry> {
+        Arc::new(
+            Registry::empty()
+                .with(Column::text("webhooks", "secret"))
+                .with(Column::json("webhooks", "headers"))
+                .with(Column::text("tenant_variables", "value").bound_by_row()),
+        )
+    }
+
+    /// Sends one request through `layer` to `handler`.
+    fn send<T>(layer: &SealedLayer, handler: impl Fn(&Sealed) -> T) -> T {
+        let mut service = layer.layer(tower::service_fn(|request: Request<()>| -> Ready<_> {
+            std::future::ready(Ok::<_, Infallible>(handler(request.extensions().get().unwrap())))
+        }));
+        service.call(Request::new(())).into_inner().unwrap()
+    }
+
+    #[derive(Clone, Default)]
+    struct Offered(Arc<Mutex<Vec<StaleRow>>>);
+
+    impl StaleSink for Offered {
+        fn offer(&self, stale: StaleRow) {
+            self.0.lock().unwrap().push(stale);
+        }
+    }
+
+    #[test]
+    fn a_request_keeps_its_keys_while_others_are_published() {
+        let handle = KeychainHandle::new(keychain(1, "old"));
+        let layer = SealedLayer::new(handle.clone(), registry());
+        let sealed = send(&layer, |sealed| {
+            handle.publish(keychain(2, "new")).unwrap();
+            sealed.seal("webhooks", "secret", 1, "s").unwrap()
+        });
+        assert!(sealed.starts_with("enc:v3:old:"));
+        let sealed = send(&layer, |sealed| sealed.seal("webhooks", "secret", 1, "s").unwrap());
+        assert!(sealed.starts_with("enc:v3:new:"));
+    }
+
+    #[test]
+    fn reading_a_stale_value_offers_its_row_and_reading_a_fresh_one_does_not() {
+        let handle = KeychainHandle::new(keychain(1, "old"));
+        let offered = Offered::default();
+        let layer = SealedLayer::new(handle.clone(), registry()).lazy(offered.clone());
+        let (text, json) = send(&layer, |sealed| {
+            let json = "{\"token\":\"t\",\"n\":1.10}";
+            (
+                sealed.seal("tenant_variables", "value", "r", "s").unwrap(),
+                sealed.seal_document("webhooks", "headers", "w", json).unwrap(),
+            )
+        });
+        let read = || {
+            send(&layer, |sealed| {
+                let text = sealed.open("tenant_variables", "value", "r", &text).unwrap();
+                assert_eq!(text.expose_secret(), "s");
+                let json = sealed.open_document("webhooks", "headers", "w", &json).unwrap();
+                assert_eq!(json.expose_secret(), "{\"token\":\"t\",\"n\":1.10}");
+            });
+        };
+        read();
+        assert_eq!(*offered.0.lock().unwrap(), []);
+        handle.publish(keychain(2, "new")).unwrap();
+        read();
+        let stale = |table: &str, row: &str| StaleRow { table: table.into(), row: row.into() };
+        assert_eq!(
+            *offered.0.lock().unwrap(),
+            [stale("tenant_variables", "r"), stale("webhooks", "w")]
+        );
+    }
+
+    #[test]
+    fn the_target_is_kept() {
+        let handle = KeychainHandle::new(keychain(1, "old"));
+        let layer = SealedLayer::new(handle, registry()).target(Target::Compatible);
+        let sealed = send(&layer, |sealed| sealed.seal("webhooks", "secret", 1, "s").unwrap());
+        assert!(sealed.starts_with("enc:v2:old:"));
+    }
+
+    #[test]
+    fn a_column_that_is_not_registered_and_a_value_of_another_row_are_errors() {
+        let layer = SealedLayer::new(KeychainHandle::new(keychain(1, "old")), registry());
+        send(&layer, |sealed| {
+            let error = sealed.open("webhooks", "url", 1, "https://e.test").unwrap_err();
+            assert_eq!(
+                error.to_string(),
+                "webhooks.url is not a registered sealed column; register it"
+            );
+            assert_eq!(
+                sealed.seal("no", "such", 1, "x").unwrap_err(),
+                SealedError::Unregistered { table: "no".into(), column: "such".into() }
+            );
+            let value = sealed.seal("tenant_variables", "value", RowKey::from("a"), "s").unwrap();
+            let error = sealed.open("tenant_variables", "value", "b", &value).unwrap_err();
+            assert_eq!(
+                error,
+                SealedError::Open {
+                    column: "tenant_variables.value".into(),
+                    error: OpenError::Authentication,
+                }
+            );
+        });
+    }
+}
