@@ -1,13 +1,19 @@
 //! The keys that Breeze would use under an environment (FORMATS sections 2.1, 2.2
 //! and 4), each fault met only where Breeze meets it: when the key is used.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, fmt, sync::Arc};
 
 use breeze_rollover::{
     catalog::Secret,
+    envelope::Form,
     ids::{Epoch, KeyId},
     keyring::{AnyKeyring, Key, KeyState, Keychain, Keyring, SealBudget, Sealing},
     material::Material,
+};
+
+use serde::{
+    Deserialize, Deserializer,
+    de::{MapAccess, Visitor},
 };
 
 use super::independent;
@@ -20,7 +26,7 @@ type Source = (String, String, bool);
 pub struct Keys {
     pub chain: Keychain,
     /// Why a named key cannot be looked up.
-    pub ring_fault: Option<&'static str>,
+    ring_fault: Option<&'static str>,
     /// Why nothing can be sealed under the general key.
     pub seal_fault: Option<&'static str>,
     /// Why nothing can be sealed or opened under the MFA key.
@@ -97,6 +103,12 @@ impl Keys {
         Self { chain, ring_fault, seal_fault, mfa_fault, has_active_id, app, mfa }
     }
 
+    /// Whether the key of `value` can be looked up at all.
+    pub fn can_look_up(&self, value: &str) -> Result<(), String> {
+        let is_named = Form::of(value).is_some_and(|form| form.names_key() && !form.is_mfa());
+        self.ring_fault.filter(|_| is_named).map_or(Ok(()), |fault| Err(fault.into()))
+    }
+
     /// What `envelope` holds, by the independent reader alone.
     pub fn open_independently(&self, aad: &str, envelope: &str) -> Option<String> {
         let (prefix, id, _) = independent::split(envelope)?;
@@ -132,13 +144,35 @@ pub fn key(id: &str, source: &str, state: KeyState, unnamed: bool) -> Key<Sealin
 
 /// Ids trimmed and valid, sources non-empty; the last of equal ids wins.
 fn parse_ring(json: &str) -> Option<Vec<Source>> {
-    let object: serde_json::Map<String, serde_json::Value> = serde_json::from_str(json).ok()?;
+    let Pairs(pairs) = serde_json::from_str(json).ok()?;
     let mut ring: Vec<Source> = Vec::new();
-    for (id, source) in object {
+    for (id, source) in pairs {
         let id = KeyId::new(id.trim()).ok()?.to_string();
-        let source = source.as_str().filter(|source| !source.is_empty())?.to_owned();
         ring.retain(|(known, ..)| *known != id);
-        ring.push((id, source, false));
+        ring.push((id, Some(source).filter(|source| !source.is_empty())?, false));
     }
     Some(ring)
+}
+
+/// The entries of a JSON object of strings, in the order in which they stand.
+struct Pairs(Vec<(String, String)>);
+
+impl<'de> Deserialize<'de> for Pairs {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct InOrder;
+        impl<'de> Visitor<'de> for InOrder {
+            type Value = Pairs;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object of strings")
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Pairs, A::Error> {
+                let mut pairs = Vec::new();
+                while let Some(pair) = map.next_entry()? {
+                    pairs.push(pair);
+                }
+                Ok(Pairs(pairs))
+            }
+        }
+        deserializer.deserialize_map(InOrder)
+    }
 }

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use breeze_rollover::envelope::{Envelope, Form};
+use breeze_rollover::envelope::{Form, Target};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -55,8 +55,11 @@ struct Reason {
 
 const REASONS: &[Reason] = &[
     Reason {
-        rule: "0.1.3: characters outside base64 are refused",
-        covers: |v| v.op == "decryptSecret" && v.is_ok() && parts(v).iter().any(|p| !is_base64(p)),
+        rule: "0.1.3: characters outside base64, and bytes outside UTF-8, are refused",
+        covers: |v| {
+            let replaced = v.expected["ok"].as_str().is_some_and(|ok| ok.contains('\u{fffd}'));
+            v.is_ok() && (replaced || parts(v).iter().any(|part| !is_base64(part)))
+        },
     },
     Reason {
         rule: "0.1.3: a nonce that is not 12 bytes is refused",
@@ -67,24 +70,22 @@ const REASONS: &[Reason] = &[
         covers: |v| v.is_ok() && matches!(&*parts(v), [_, tag, _] if tag.len() != 22),
     },
     Reason {
-        rule: "0.1.3: surrounding white space is read, where Breeze takes the value for plaintext",
+        rule: "0.1.3: surrounding white space is read, where Breeze sees plaintext",
         covers: |v| {
             let value = v.text(0);
-            v.is_ok() && value != value.trim_start() && Form::of(value).is_some()
+            v.is_ok() && value != value.trim_ascii_start() && Form::of(value).is_some()
         },
     },
     Reason {
-        rule: "0.1.4: a migrated column refuses enc:v1, enc:v2 and plaintext, where Breeze's strict \
-               reader refuses enc:v2 alone",
-        covers: |v| {
-            v.is_ok() && v.option("strict") == json!(true) && v.form(0) != Some(Form::EncV3)
-        },
+        rule: "0.1.4: a migrated column refuses all but enc:v3, where Breeze's strict reader \
+               refuses enc:v2 alone",
+        covers: |v| v.is_ok() && v.is_strict() && v.form(0) != Some(Form::EncV3),
     },
     Reason {
         rule: "0.2: text that begins with enc: or mfa: is sealed like any other",
         covers: |v| {
-            let is_kept = |arg: &Value| arg.is_string() && v.expected["ok"] == *arg;
-            v.op.starts_with("encrypt") && v.args.iter().any(is_kept)
+            let begins = |arg: &Value| ["\"enc:v", "\"mfa:v"].map(|p| arg.to_string().contains(p));
+            v.op.starts_with("encrypt") && v.args.iter().any(|arg| begins(arg).contains(&true))
         },
     },
     Reason {
@@ -92,12 +93,18 @@ const REASONS: &[Reason] = &[
         covers: |v| v.is_ok() && v.args.first() == Some(&json!("")),
     },
     Reason {
-        rule: "0.2: a primary key always has an id, so there is always something to rewrap to",
+        rule: "0.2: a primary key always has an id, so there is always something to seal under",
         covers: |v| {
             let names = ["APP_ENCRYPTION_KEY_ID", "SECRET_ENCRYPTION_KEY_ID"];
             names.iter().all(|name| v.env.get(*name).is_none_or(String::is_empty))
-                && ["reencryptSecret", "shouldReencryptSecret", "encryptColumnValueForWrite"]
-                    .contains(&&*v.op)
+        },
+    },
+    Reason {
+        rule: "0.4: a rewrap knows the context of every value, where Breeze's has none for enc:v3 \
+               unless ENABLE_AAD_V3",
+        covers: |v| {
+            let rewraps = ["transformEncryptedColumnValue", "reencryptSecret"];
+            v.expected["class"] == "aad_required" && rewraps.contains(&&*v.op)
         },
     },
 ];
@@ -123,19 +130,32 @@ impl Vector {
         self.args.get(1).map_or(Value::Null, |options| options[name].clone())
     }
 
+    /// Whether Breeze reads strictly.
+    pub fn is_strict(&self) -> bool {
+        self.option("strict") == json!(true)
+    }
+
+    /// What Breeze rewraps to under this environment.
+    pub fn target(&self) -> Target {
+        match self.env.get("ENABLE_AAD_V3").map(String::as_str) {
+            Some("true") => Target::Bound,
+            _ => Target::Compatible,
+        }
+    }
+
     /// The AAD among them.
     pub fn aad(&self) -> String {
         self.option("aad").as_str().unwrap_or_default().to_owned()
     }
 }
 
-/// The parts of the payload of the first argument, as written.
+/// The parts of the payload of the value that is read, as written.
 fn parts(v: &Vector) -> Vec<&str> {
-    let payload = match Envelope::parse(v.text(0)) {
-        Ok(Some(_)) => v.text(0).trim().rsplit_once(':').map_or("", |(_, payload)| payload),
-        _ => return Vec::new(),
-    };
-    payload.split('.').collect()
+    let is_read = !v.op.starts_with("encrypt");
+    let Some(form) = v.form(0).filter(|_| is_read) else { return Vec::new() };
+    let rest = v.text(0).trim_ascii().trim_start_matches(form.prefix());
+    let payload = if form.names_key() { rest.split_once(':').unzip().1 } else { Some(rest) };
+    payload.unwrap_or_default().split('.').collect()
 }
 
 fn is_base64(part: &str) -> bool {
