@@ -1,0 +1,61 @@
+//! The API's data on PostgreSQL.
+
+mod discovery_profiles;
+mod refresh_tokens;
+mod sso_providers;
+mod tenant_variables;
+mod users;
+mod webhooks;
+
+use std::borrow::Cow;
+
+use async_trait::async_trait;
+use sqlx::{
+    PgPool,
+    migrate::{MigrateError, Migrator},
+};
+
+use super::{Data, DataError};
+
+/// Whether a migration has ever run.
+const IS_MIGRATED: &str = "SELECT to_regclass('_breeze_api_migrations') IS NOT NULL";
+
+/// The newest migration that ran. Served by the primary key.
+const NEWEST: &str = "SELECT coalesce(max(version), 0) FROM _breeze_api_migrations WHERE success";
+
+/// The API's data on PostgreSQL.
+#[derive(Debug, Clone)]
+pub(crate) struct PgData {
+    pool: PgPool,
+}
+
+impl PgData {
+    pub(crate) const fn new(pool: PgPool) -> Self {
+        Self { pool }
+    }
+}
+
+fn migrator() -> Migrator {
+    let mut migrator = sqlx::migrate!("migrations/postgres/breeze");
+    migrator.table_name = Cow::Borrowed("_breeze_api_migrations");
+    migrator
+}
+
+#[async_trait]
+impl Data for PgData {
+    async fn migrate(&self) -> Result<(), DataError> {
+        let known = super::newest(&migrator());
+        match migrator().run(&self.pool).await {
+            Err(MigrateError::VersionMissing(found)) => Err(DataError::Newer { found, known }),
+            done => Ok(done?),
+        }
+    }
+
+    async fn check(&self) -> Result<(), DataError> {
+        if !sqlx::query_scalar::<_, bool>(IS_MIGRATED).fetch_one(&self.pool).await? {
+            return Err(DataError::NotMigrated);
+        }
+        let found: i64 = sqlx::query_scalar(NEWEST).fetch_one(&self.pool).await?;
+        super::compare(found, super::newest(&migrator()))
+    }
+}

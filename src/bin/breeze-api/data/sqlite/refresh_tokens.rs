@@ -1,0 +1,84 @@
+//! Refresh tokens, by family.
+
+use async_trait::async_trait;
+use breeze_rollover::clock::Timestamp;
+use sqlx::SqliteConnection;
+
+use super::{BEGIN_WRITING, SqliteData};
+use crate::data::{DataError, Exchange, NewRefreshToken, RefreshTokens, RowId};
+
+const STORE: &str = "
+    INSERT INTO api_refresh_tokens (jti, family, user_id, expires_at) VALUES ($1, $2, $3, $4)";
+
+/// Guards the single use: of several at once, the write lock lets one see `NOT spent`.
+const SPEND: &str = "
+    UPDATE api_refresh_tokens SET spent = true
+    WHERE jti = $1 AND family = $2 AND user_id = $3 AND NOT spent AND NOT revoked";
+
+const WAS_SPENT: &str =
+    "SELECT spent FROM api_refresh_tokens WHERE jti = $1 AND family = $2 AND user_id = $3";
+
+/// Served by `api_refresh_tokens_family_idx`.
+const REVOKE: &str = "
+    UPDATE api_refresh_tokens SET revoked = true
+    WHERE family = $1 AND user_id = $2 AND NOT revoked";
+
+/// Served by `api_refresh_tokens_expiry_idx`.
+const FORGET: &str = "DELETE FROM api_refresh_tokens WHERE expires_at < $1";
+
+#[async_trait]
+impl RefreshTokens for SqliteData {
+    async fn begin_family(&self, token: NewRefreshToken, now: Timestamp) -> Result<(), DataError> {
+        sqlx::query(FORGET).bind(now.as_millis()).execute(&self.pool).await?;
+        let mut connection = self.pool.acquire().await?;
+        store(&mut connection, token).await
+    }
+
+    async fn exchange(&self, jti: RowId, next: NewRefreshToken) -> Result<Exchange, DataError> {
+        let mut transaction = self.pool.begin_with(BEGIN_WRITING).await?;
+        let spend = sqlx::query(SPEND).bind(jti).bind(next.family).bind(next.user_id);
+        let outcome = if spend.execute(&mut *transaction).await?.rows_affected() == 1 {
+            store(&mut transaction, next).await?;
+            Exchange::Done
+        } else {
+            let was_spent = sqlx::query_scalar(WAS_SPENT)
+                .bind(jti)
+                .bind(next.family)
+                .bind(next.user_id)
+                .fetch_optional(&mut *transaction)
+                .await?;
+            if was_spent == Some(true) {
+                revoke(&mut transaction, next.user_id, next.family).await?;
+                Exchange::Reused
+            } else {
+                Exchange::Unknown
+            }
+        };
+        transaction.commit().await?;
+        Ok(outcome)
+    }
+
+    async fn revoke_family(&self, user_id: RowId, family: RowId) -> Result<(), DataError> {
+        let mut connection = self.pool.acquire().await?;
+        revoke(&mut connection, user_id, family).await
+    }
+}
+
+async fn store(connection: &mut SqliteConnection, token: NewRefreshToken) -> Result<(), DataError> {
+    let query = sqlx::query(STORE)
+        .bind(token.jti)
+        .bind(token.family)
+        .bind(token.user_id)
+        .bind(token.expires_at.as_millis());
+    query.execute(connection).await?;
+    Ok(())
+}
+
+async fn revoke(
+    connection: &mut SqliteConnection,
+    user_id: RowId,
+    family: RowId,
+) -> Result<(), DataError> {
+    sqlx::query(REVOKE).bind(family).bind(user_id).execute(connection).await?;
+    Ok(())
+}

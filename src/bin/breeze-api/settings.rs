@@ -1,0 +1,180 @@
+//! What the environment says about the service itself. Keys are read elsewhere.
+//!
+//! Every fault is reported at once, by name, never by value: an address may hold a
+//! password.
+
+use std::{fmt, net::SocketAddr, time::Duration};
+
+use breeze_rollover::{
+    keyring::sources::{Environment, Strictness},
+    token::Lifetimes,
+};
+use secrecy::SecretString;
+
+use crate::auth::{CookiePolicy, SameSite};
+
+/// The longest time that a request may take.
+pub(crate) const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The settings of the service.
+#[derive(Debug)]
+pub(crate) struct Settings {
+    pub(crate) database: DatabaseUrl,
+    pub(crate) listen: SocketAddr,
+    pub(crate) lifetimes: Lifetimes,
+    pub(crate) cookies: CookiePolicy,
+    /// Of the administrator that a first start creates.
+    pub(crate) admin_email: String,
+    pub(crate) is_production: bool,
+}
+
+/// Which database, and where.
+#[derive(Debug, Clone)]
+pub(crate) enum DatabaseUrl {
+    Postgres(SecretString),
+    Sqlite(SecretString),
+}
+
+impl Settings {
+    /// Reads and checks everything.
+    pub(crate) fn read(environment: &Environment) -> Result<Self, SettingsFaults> {
+        let mut reader = Reader { environment, faults: Vec::new() };
+        let is_production = environment.strictness() == Strictness::Production;
+        let settings = Self {
+            database: reader.database(),
+            listen: reader.parsed("BREEZE_LISTEN", "an address and port such as 127.0.0.1:3001")
+                .unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 3001))),
+            lifetimes: reader.lifetimes(),
+            cookies: reader.cookies(is_production),
+            admin_email: reader
+                .text("BREEZE_ADMIN_EMAIL")
+                .unwrap_or_else(|| "admin@breeze.local".to_owned()),
+            is_production,
+        };
+        if !settings.admin_email.contains('@') {
+            reader.faults.push("BREEZE_ADMIN_EMAIL must be an e-mail address".to_owned());
+        }
+        if reader.faults.is_empty() { Ok(settings) } else { Err(SettingsFaults(reader.faults)) }
+    }
+}
+
+/// Everything that is wrong with the settings.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct SettingsFaults(Vec<String>);
+
+impl fmt::Display for SettingsFaults {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.join("; "))
+    }
+}
+
+impl std::error::Error for SettingsFaults {}
+
+struct Reader<'a> {
+    environment: &'a Environment,
+    faults: Vec<String>,
+}
+
+impl Reader<'_> {
+    fn text(&mut self, name: &str) -> Option<String> {
+        match self.environment.lookup(name) {
+            Ok(value) => value.map(|value| value.expose_text().trim().to_owned()),
+            Err(fault) => {
+                self.faults.push(fault.to_string());
+                None
+            }
+        }
+        .filter(|text| !text.is_empty())
+    }
+
+    fn parsed<T: std::str::FromStr>(&mut self, name: &str, what: &str) -> Option<T> {
+        let text = self.text(name)?;
+        let parsed = text.parse().ok();
+        if parsed.is_none() {
+            self.faults.push(format!("{name} must be {what}"));
+        }
+        parsed
+    }
+
+    fn database(&mut self) -> DatabaseUrl {
+        let url = self.text("DATABASE_URL").unwrap_or_else(|| "sqlite://breeze.db".to_owned());
+        match url.split_once(':').map(|(scheme, _)| scheme) {
+            Some("postgres" | "postgresql") => DatabaseUrl::Postgres(url.into()),
+            Some("sqlite") => DatabaseUrl::Sqlite(url.into()),
+            _ => {
+                self.faults.push("DATABASE_URL must begin with postgres:// or sqlite://".to_owned());
+                DatabaseUrl::Sqlite(url.into())
+            }
+        }
+    }
+
+    /// Breeze's own, longer ones for `E2E_MODE`, or what is asked for.
+    fn lifetimes(&mut self) -> Lifetimes {
+        let hours = |n: u64| Duration::from_secs(n * 60 * 60);
+        let base = if self.flag("E2E_MODE") {
+            Lifetimes { access: hours(24), refresh: hours(30 * 24), viewer: hours(24) }
+        } else {
+            Lifetimes::BREEZE
+        };
+        Lifetimes {
+            access: self.seconds("JWT_ACCESS_TTL_SECONDS").unwrap_or(base.access),
+            refresh: self.seconds("JWT_REFRESH_TTL_SECONDS").unwrap_or(base.refresh),
+            viewer: self.seconds("JWT_VIEWER_TTL_SECONDS").unwrap_or(base.viewer),
+        }
+    }
+
+    fn seconds(&mut self, name: &str) -> Option<Duration> {
+        let seconds: std::num::NonZeroU32 = self.parsed(name, "a whole number of seconds")?;
+        Some(Duration::from_secs(seconds.get().into()))
+    }
+
+    /// FORMATS section 7.
+    fn cookies(&mut self, is_production: bool) -> CookiePolicy {
+        let named = self.text("AUTH_COOKIE_SAME_SITE").or_else(|| self.text("COOKIE_SAME_SITE"));
+        let same_site = match named.map(|name| name.to_lowercase()).as_deref() {
+            None | Some("lax") => SameSite::Lax,
+            Some("strict") => SameSite::Strict,
+            Some("none") => SameSite::None,
+            Some(_) => {
+                self.faults.push("AUTH_COOKIE_SAME_SITE must be lax, strict or none".to_owned());
+                SameSite::Lax
+            }
+        };
+        let is_secure = same_site == SameSite::None
+            || self.flag("AUTH_COOKIE_FORCE_SECURE")
+            || self.flag("COOKIE_FORCE_SECURE")
+            || is_production;
+        CookiePolicy { same_site, is_secure }
+    }
+
+    fn flag(&mut self, name: &str) -> bool {
+        matches!(self.text(name).as_deref(), Some("1" | "true"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_need_be_set() {
+        let none: [(&str, &str); 0] = [];
+        let settings = Settings::read(&Environment::given(none)).expect("valid");
+        assert!(matches!(settings.database, DatabaseUrl::Sqlite(_)));
+        assert_eq!(settings.listen.port(), 3001);
+        assert_eq!(settings.lifetimes, Lifetimes::BREEZE);
+    }
+
+    #[test]
+    fn every_fault_is_told_at_once_and_none_by_its_value() {
+        let environment = Environment::given([
+            ("DATABASE_URL", "mysql://user:hunter2@host/db"),
+            ("BREEZE_LISTEN", "everywhere"),
+            ("JWT_ACCESS_TTL_SECONDS", "0"),
+            ("COOKIE_SAME_SITE", "sometimes"),
+        ]);
+        let faults = Settings::read(&environment).expect_err("faulty");
+        assert_eq!(faults.0.len(), 4, "{faults}");
+        assert!(!faults.to_string().contains("hunter2"), "{faults}");
+    }
+}

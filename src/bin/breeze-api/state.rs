@@ -1,0 +1,21 @@
+//! What every handler shares.
+
+use std::sync::Arc;
+
+use breeze_rollover::{clock::Clock, keyring::KeychainHandle, token::Lifetimes};
+
+use crate::{
+    auth::{CookiePolicy, Passwords},
+    data::Data,
+};
+
+/// What every handler shares. Cheap to clone.
+#[derive(Debug, Clone)]
+pub(crate) struct App {
+    pub(crate) data: Arc<dyn Data>,
+    pub(crate) keychain: KeychainHandle,
+    pub(crate) passwords: Passwords,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) lifetimes: Lifetimes,
+    pub(crate) cookies: CookiePolicy,
+}
