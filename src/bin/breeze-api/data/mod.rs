@@ -92,6 +92,13 @@ pub(crate) struct User {
     pub(crate) version: i64,
 }
 
+impl User {
+    /// Whether they may log in at all.
+    pub(crate) fn is_active(&self) -> bool {
+        self.status == "active"
+    }
+}
+
 #[async_trait]
 pub(crate) trait Users {
     async fn user_by_email(&self, email: &str) -> Result<Option<User>, DataError>;

@@ -1,0 +1,82 @@
+//! What every request passes on its way in and out.
+
+use std::{any::Any, time::Duration};
+
+use axum::{
+    extract::{MatchedPath, Request},
+    middleware::Next,
+    response::{IntoResponse, Response},
+};
+use breeze_rollover::problem::Problem;
+use http::{HeaderName, HeaderValue, StatusCode};
+use sqlx::types::Uuid;
+
+use crate::settings::REQUEST_TIMEOUT;
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// The id of one request: the caller's own if it is harmless, or a new one.
+#[derive(Debug, Clone)]
+pub(crate) struct RequestId(HeaderValue);
+
+/// Names each request in the log and in its answer.
+pub(crate) async fn name_request(mut request: Request, next: Next) -> Response {
+    let id = request.headers().get(&REQUEST_ID).filter(|id| is_harmless(id)).cloned();
+    let id = id.unwrap_or_else(|| {
+        HeaderValue::try_from(Uuid::now_v7().to_string()).expect("a UUID is visible ASCII")
+    });
+    request.extensions_mut().insert(RequestId(id.clone()));
+    let mut response = next.run(request).await;
+    response.headers_mut().insert(REQUEST_ID, id);
+    response
+}
+
+/// What may stand in a log: neither long, nor able to break out of its line.
+fn is_harmless(id: &HeaderValue) -> bool {
+    let bytes = id.as_bytes();
+    (1..=64).contains(&bytes.len())
+        && bytes.iter().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
+}
+
+/// The span of one request. It holds the route, not the address: ids are told, and
+/// queries, headers and bodies, which may hold secrets, are not.
+pub(crate) fn span(request: &Request) -> tracing::Span {
+    let id = request.extensions().get().map_or("", |RequestId(id)| id.to_str().unwrap_or_default());
+    let route = request.extensions().get().map_or("", MatchedPath::as_str);
+    tracing::info_span!("request", id, method = %request.method(), route)
+}
+
+/// Ends a request that takes too long.
+pub(crate) async fn limit_time(request: Request, next: Next) -> Response {
+    match tokio::time::timeout(REQUEST_TIMEOUT, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => Problem::unavailable(
+            "the request took too long and was given up; try again",
+            Duration::from_secs(1),
+        )
+        .coded("timeout")
+        .into_response(),
+    }
+}
+
+/// The answer of a handler that panicked. The panic's words may hold anything, so
+/// they are not told.
+pub(crate) fn answer_panic(_: Box<dyn Any + Send>) -> Response {
+    tracing::error!("a handler panicked");
+    Problem::internal().into_response()
+}
+
+/// There is nothing here.
+pub(crate) async fn not_found() -> Problem {
+    Problem::not_found("there is no such address; see the README for those that there are")
+}
+
+/// There is something here, of another method. The router adds `Allow`.
+pub(crate) async fn method_not_allowed() -> Problem {
+    Problem::new(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "method_not_allowed",
+        "Method not allowed",
+        "the address takes the methods of the Allow header",
+    )
+}

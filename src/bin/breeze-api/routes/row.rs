@@ -1,0 +1,192 @@
+//! Opens and seals the columns of one row for a route.
+//!
+//! A value that no key opens hides neither its row nor the rest of a page: the view
+//! names it in `unreadable`, and the log says why.
+
+use breeze_rollover::{
+    layer::sealed::{Sealed, SealedError},
+    problem::Problem,
+};
+use http::StatusCode;
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::{Value, value::RawValue};
+
+use crate::{data::RowId, extract::Columns};
+
+/// The sealed columns of one row.
+pub(super) struct Row<'a> {
+    sealed: &'a Sealed,
+    table: &'static str,
+    id: RowId,
+}
+
+/// A column that does not open, by its name in views.
+#[derive(Debug)]
+pub(super) struct Unreadable;
+
+impl<'a> Row<'a> {
+    pub(super) const fn new(columns: &'a Columns, table: &'static str, id: RowId) -> Self {
+        Self { sealed: &columns.0, table, id }
+    }
+
+    /// The plaintext of a text column.
+    pub(super) fn text(
+        &self,
+        column: &str,
+        value: Option<&str>,
+    ) -> Result<Option<SecretString>, Unreadable> {
+        let open = |value| self.sealed.open(self.table, column, self.id, value);
+        value.map(open).transpose().map_err(|error| self.unreadable(column, &error))
+    }
+
+    /// The plaintext of an array or document, as JSON.
+    pub(super) fn document(
+        &self,
+        column: &str,
+        value: Option<&str>,
+    ) -> Result<Option<Value>, Unreadable> {
+        let Some(value) = value else { return Ok(None) };
+        let json = self
+            .sealed
+            .open_document(self.table, column, self.id, value)
+            .map_err(|error| self.unreadable(column, &error))?;
+        serde_json::from_str(json.expose_secret()).map(Some).map_err(|_| {
+            tracing::warn!(table = self.table, column, row = %self.id, "a document is no JSON");
+            Unreadable
+        })
+    }
+
+    /// A text column, sealed for this row.
+    pub(super) fn seal(
+        &self,
+        column: &str,
+        text: Option<&SecretString>,
+    ) -> Result<Option<String>, Problem> {
+        let seal = |text: &SecretString| {
+            self.sealed.seal(self.table, column, self.id, text.expose_secret())
+        };
+        text.map(seal).transpose().map_err(|error| self.unsealed(column, &error))
+    }
+
+    /// An array or document, its secrets sealed.
+    pub(super) fn seal_document(
+        &self,
+        column: &str,
+        json: Option<&RawValue>,
+    ) -> Result<Option<String>, Problem> {
+        let seal = |json: &RawValue| {
+            self.sealed.seal_document(self.table, column, self.id, json.get())
+        };
+        json.map(seal).transpose().map_err(|error| self.unsealed(column, &error))
+    }
+
+    fn unreadable(&self, column: &str, error: &SealedError) -> Unreadable {
+        tracing::warn!(table = self.table, column, row = %self.id, %error, "a value does not open");
+        Unreadable
+    }
+
+    fn unsealed(&self, column: &str, error: &SealedError) -> Problem {
+        tracing::error!(table = self.table, column, row = %self.id, %error, "a value cannot be sealed");
+        Problem::internal()
+    }
+}
+
+/// The members of a view that do not open.
+#[derive(Default)]
+pub(super) struct Unread(pub(super) Vec<&'static str>);
+
+impl Unread {
+    /// What `read` is, or nothing, its `member` noted.
+    pub(super) fn note<T>(
+        &mut self,
+        member: &'static str,
+        read: Result<Option<T>, Unreadable>,
+    ) -> Option<T> {
+        read.unwrap_or_else(|Unreadable| {
+            self.0.push(member);
+            None
+        })
+    }
+}
+
+/// A secret that an action needs and nobody can read.
+impl From<Unreadable> for Problem {
+    fn from(Unreadable: Unreadable) -> Self {
+        Self::new(
+            StatusCode::CONFLICT,
+            "secret_unreadable",
+            "Secret unreadable",
+            "no key opens the stored secret; set it again, or bring back the key that sealed it",
+        )
+    }
+}
+
+/// The last four characters of a secret, and never more than half of it.
+pub(super) fn hint(secret: &SecretString) -> String {
+    let secret = secret.expose_secret();
+    let shown = (secret.chars().count() / 2).min(4);
+    let start = secret.char_indices().rev().take(shown).last().map_or(secret.len(), |(i, _)| i);
+    secret[start..].to_owned()
+}
+
+/// The shape of a document, every text in it masked: which of them are secrets is
+/// not for a view to guess.
+pub(super) fn masked(document: Value) -> Value {
+    match document {
+        Value::String(text) if !text.is_empty() => Value::String("********".to_owned()),
+        Value::Array(items) => items.into_iter().map(masked).collect(),
+        Value::Object(members) => {
+            members.into_iter().map(|(key, value)| (key, masked(value))).collect()
+        }
+        other => other,
+    }
+}
+
+/// Demands that `json` is an object.
+pub(super) fn require_object(member: &str, json: Option<&RawValue>) -> Result<(), Problem> {
+    match json {
+        Some(json) if !json.get().starts_with('{') => {
+            Err(Problem::unprocessable(format!("{member} must be an object")))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Demands that `text` is there and not blank.
+pub(super) fn require_text(member: &str, text: Option<&str>) -> Result<(), Problem> {
+    match text {
+        Some(text) if text.trim().is_empty() => {
+            Err(Problem::unprocessable(format!("{member} must not be empty")))
+        }
+        Some(text) if text.chars().count() > 255 => {
+            Err(Problem::unprocessable(format!("{member} has at most 255 characters")))
+        }
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_hint_is_four_characters_and_never_more_than_half() {
+        for (secret, shown) in
+            [("correct-horse", "orse"), ("abcdef", "def"), ("ab", "b"), ("a", ""), ("", "")]
+        {
+            assert_eq!(hint(&secret.into()), shown);
+        }
+        assert_eq!(hint(&"ключ-ключ".into()), "ключ");
+    }
+
+    #[test]
+    fn a_masked_document_keeps_its_shape_and_no_text() {
+        let document = json!({"user": "u", "port": 161, "list": ["a", ""], "deep": {"x": true}});
+        assert_eq!(
+            masked(document),
+            json!({"user": "********", "port": 161, "list": ["********", ""], "deep": {"x": true}})
+        );
+    }
+}
