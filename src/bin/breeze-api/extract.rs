@@ -123,7 +123,9 @@ impl<S: Send + Sync> FromRequestParts<S> for Id {
         let Path(text): Path<String> = Path::from_request_parts(parts, state)
             .await
             .map_err(|_| Problem::bad_request("the path must be UTF-8"))?;
-        text.parse().map(Self).map_err(|_| Problem::bad_request("the id in the path must be a UUID"))
+        text.parse()
+            .map(Self)
+            .map_err(|_| Problem::bad_request("the id in the path must be a UUID"))
     }
 }
 

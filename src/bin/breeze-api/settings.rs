@@ -19,20 +19,19 @@ pub(crate) const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 /// The settings of the service.
 #[derive(Debug)]
 pub(crate) struct Settings {
-    pub(crate) database: DatabaseUrl,
+    pub(crate) database: SecretString,
     pub(crate) listen: SocketAddr,
     pub(crate) lifetimes: Lifetimes,
     pub(crate) cookies: CookiePolicy,
     /// Of the administrator that a first start creates.
     pub(crate) admin_email: String,
-    pub(crate) is_production: bool,
 }
 
-/// Which database, and where.
-#[derive(Debug, Clone)]
-pub(crate) enum DatabaseUrl {
-    Postgres(SecretString),
-    Sqlite(SecretString),
+/// The database alone: all that a command beside `serve` needs.
+pub(crate) fn database_url(environment: &Environment) -> Result<SecretString, SettingsFaults> {
+    let mut reader = Reader { environment, faults: Vec::new() };
+    let url = reader.database();
+    if reader.faults.is_empty() { Ok(url) } else { Err(SettingsFaults(reader.faults)) }
 }
 
 impl Settings {
@@ -42,14 +41,14 @@ impl Settings {
         let is_production = environment.strictness() == Strictness::Production;
         let settings = Self {
             database: reader.database(),
-            listen: reader.parsed("BREEZE_LISTEN", "an address and port such as 127.0.0.1:3001")
+            listen: reader
+                .parsed("BREEZE_LISTEN", "an address and port such as 127.0.0.1:3001")
                 .unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 3001))),
             lifetimes: reader.lifetimes(),
             cookies: reader.cookies(is_production),
             admin_email: reader
                 .text("BREEZE_ADMIN_EMAIL")
                 .unwrap_or_else(|| "admin@breeze.local".to_owned()),
-            is_production,
         };
         if !settings.admin_email.contains('@') {
             reader.faults.push("BREEZE_ADMIN_EMAIL must be an e-mail address".to_owned());
@@ -96,16 +95,9 @@ impl Reader<'_> {
         parsed
     }
 
-    fn database(&mut self) -> DatabaseUrl {
-        let url = self.text("DATABASE_URL").unwrap_or_else(|| "sqlite://breeze.db".to_owned());
-        match url.split_once(':').map(|(scheme, _)| scheme) {
-            Some("postgres" | "postgresql") => DatabaseUrl::Postgres(url.into()),
-            Some("sqlite") => DatabaseUrl::Sqlite(url.into()),
-            _ => {
-                self.faults.push("DATABASE_URL must begin with postgres:// or sqlite://".to_owned());
-                DatabaseUrl::Sqlite(url.into())
-            }
-        }
+    /// Its scheme is judged where it is used.
+    fn database(&mut self) -> SecretString {
+        self.text("DATABASE_URL").unwrap_or_else(|| "sqlite://breeze.db".to_owned()).into()
     }
 
     /// Breeze's own, longer ones for `E2E_MODE`, or what is asked for.
@@ -154,13 +146,15 @@ impl Reader<'_> {
 
 #[cfg(test)]
 mod tests {
+    use secrecy::ExposeSecret;
+
     use super::*;
 
     #[test]
     fn nothing_need_be_set() {
         let none: [(&str, &str); 0] = [];
         let settings = Settings::read(&Environment::given(none)).expect("valid");
-        assert!(matches!(settings.database, DatabaseUrl::Sqlite(_)));
+        assert_eq!(settings.database.expose_secret(), "sqlite://breeze.db");
         assert_eq!(settings.listen.port(), 3001);
         assert_eq!(settings.lifetimes, Lifetimes::BREEZE);
     }
@@ -168,13 +162,13 @@ mod tests {
     #[test]
     fn every_fault_is_told_at_once_and_none_by_its_value() {
         let environment = Environment::given([
-            ("DATABASE_URL", "mysql://user:hunter2@host/db"),
-            ("BREEZE_LISTEN", "everywhere"),
+            ("DATABASE_URL", "postgres://user:hunter2@host/db"),
+            ("BREEZE_LISTEN", "hunter2"),
             ("JWT_ACCESS_TTL_SECONDS", "0"),
             ("COOKIE_SAME_SITE", "sometimes"),
         ]);
         let faults = Settings::read(&environment).expect_err("faulty");
-        assert_eq!(faults.0.len(), 4, "{faults}");
+        assert_eq!(faults.0.len(), 3, "{faults}");
         assert!(!faults.to_string().contains("hunter2"), "{faults}");
     }
 }

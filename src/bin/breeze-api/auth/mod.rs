@@ -10,4 +10,4 @@ pub(crate) use cookies::{CookiePolicy, REFRESH_COOKIE, SameSite, cookie, proves_
 pub(crate) use first_start::create_administrator;
 pub(crate) use passwords::{PasswordError, Passwords};
 pub(crate) use tokens::{Issued, Session, issue};
-pub(crate) use totp::{Enrolment, MFA_COLUMN, accepted_step, enrol, otpauth_uri};
+pub(crate) use totp::{MFA_COLUMN, accepted_step, enrol};

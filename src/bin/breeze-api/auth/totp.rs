@@ -27,7 +27,7 @@ pub(crate) fn enrol(account: &str) -> Result<Enrolment, TotpError> {
 }
 
 /// The URI of `seed`, which holds it.
-pub(crate) fn otpauth_uri(seed: &SecretString, account: &str) -> Result<SecretString, TotpError> {
+fn otpauth_uri(seed: &SecretString, account: &str) -> Result<SecretString, TotpError> {
     let account = account.replace(':', "_");
     let builder = builder(seed)?.with_issuer(Some("Breeze")).with_account_name(account);
     Ok(builder.build_noncompliant().to_url().map_err(|_| TotpError)?.into())
@@ -51,7 +51,6 @@ fn builder(seed: &SecretString) -> Result<Builder, TotpError> {
     let seed = seed.expose_secret().trim().trim_end_matches('=').to_ascii_uppercase();
     Ok(Builder::new().with_secret(Secret::try_from_base32(seed).map_err(|_| TotpError)?))
 }
-
 
 #[cfg(test)]
 mod tests {

@@ -17,7 +17,9 @@ pub(crate) enum DataError {
     )]
     NotMigrated,
     /// A newer version has migrated the tables.
-    #[error("the tables have migration {found}, and this version knows {known}; run the newer version")]
+    #[error(
+        "the tables have migration {found}, and this version knows {known}; run the newer version"
+    )]
     Newer { found: i64, known: i64 },
     /// The migration failed.
     #[error("the migration failed: {0}")]
@@ -56,7 +58,8 @@ impl From<DataError> for Problem {
     fn from(error: DataError) -> Self {
         match error {
             DataError::Taken => {
-                Self::conflict("another row has the same unique value; choose another").coded("taken")
+                Self::conflict("another row has the same unique value; choose another")
+                    .coded("taken")
             }
             DataError::Unavailable(_) => {
                 tracing::error!(%error, "no answer from the database");

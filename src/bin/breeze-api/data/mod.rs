@@ -10,13 +10,13 @@
 mod draft;
 mod error;
 mod id;
-pub(crate) mod postgres;
-pub(crate) mod sqlite;
+mod postgres;
+mod sqlite;
 
-use std::{cmp::Ordering, fmt};
+use std::{cmp::Ordering, fmt, sync::Arc};
 
 use async_trait::async_trait;
-use breeze_rollover::clock::Timestamp;
+use breeze_rollover::{clock::Timestamp, embed::Database};
 use sqlx::{FromRow, migrate::Migrator};
 
 pub(crate) use draft::{
@@ -24,6 +24,20 @@ pub(crate) use draft::{
 };
 pub(crate) use error::DataError;
 pub(crate) use id::RowId;
+
+/// The API's data in `database`.
+pub(crate) fn of(database: &Database) -> anyhow::Result<Arc<dyn Data>> {
+    Ok(match database {
+        Database::Postgres(store) => Arc::new(postgres::PgData::new(store.pool().clone())),
+        Database::Sqlite(store) => Arc::new(sqlite::SqliteData::new(store.pool().clone())),
+        _ => anyhow::bail!("the API keeps its data on PostgreSQL or SQLite only"),
+    })
+}
+
+/// Creates what is missing of the API's tables in `database`.
+pub(crate) async fn migrate(database: &Database) -> anyhow::Result<()> {
+    Ok(of(database)?.migrate().await?)
+}
 
 /// Everything that the API keeps.
 #[async_trait]
@@ -168,6 +182,9 @@ pub(crate) trait RefreshTokens {
     /// Spends `jti` and stores `next`, of the same family and user, in one
     /// transaction: of several that try at once, one is [`Exchange::Done`].
     async fn exchange(&self, jti: RowId, next: NewRefreshToken) -> Result<Exchange, DataError>;
+
+    /// Sessions that a refresh token keeps alive at `now`.
+    async fn live_sessions(&self, now: Timestamp) -> Result<u64, DataError>;
 
     /// Revokes every token of a family.
     async fn revoke_family(&self, user_id: RowId, family: RowId) -> Result<(), DataError>;

@@ -19,6 +19,8 @@ use axum::{
 };
 use breeze_rollover::{
     catalog::Secret,
+    clock::Timestamp,
+    keyring::Keychain,
     problem::Problem,
     token::{self, Claims, TokenKind},
 };
@@ -97,7 +99,7 @@ async fn login(
     let mfa = second_factor(&app, &columns, &user, body.mfa_code.as_deref()).await?;
     let session = Session { family: RowId::new(), mfa };
     let now = app.clock.now();
-    let issued = issue(&app.keychain.load(), &user, session, &app.lifetimes, now)?;
+    let issued = issue(columns.0.keychain(), &user, session, &app.lifetimes, now)?;
     app.data.begin_family(issued.row, now).await?;
     Ok(signed_in_as(&app, user, &issued))
 }
@@ -136,6 +138,7 @@ pub(super) fn unreadable_seed() -> Problem {
 
 async fn refresh(
     State(app): State<App>,
+    columns: Columns,
     headers: HeaderMap,
     MaybeJson(body): MaybeJson<Refresh>,
 ) -> Result<Response, Problem> {
@@ -151,7 +154,7 @@ async fn refresh(
         }
     };
     let now = app.clock.now();
-    let claims = verified(&app, &presented)?;
+    let claims = verified(columns.0.keychain(), &presented, now)?;
     let parsed = |text: &Option<String>| text.as_ref().and_then(|text| text.parse::<RowId>().ok());
     let (Ok(id), Some(jti), Some(family)) =
         (claims.sub.parse::<RowId>(), parsed(&claims.jti), parsed(&claims.fam))
@@ -166,7 +169,7 @@ async fn refresh(
         ));
     }
     let session = Session { family, mfa: claims.mfa };
-    let issued = issue(&app.keychain.load(), &user, session, &app.lifetimes, now)?;
+    let issued = issue(columns.0.keychain(), &user, session, &app.lifetimes, now)?;
     match app.data.exchange(jti, issued.row).await? {
         Exchange::Done => Ok(signed_in_as(&app, user, &issued)),
         Exchange::Unknown => Err(refused()),
@@ -181,13 +184,16 @@ async fn refresh(
 }
 
 /// The claims of a refresh token that some live key signed.
-fn verified(app: &App, presented: &SecretString) -> Result<Claims, Problem> {
-    let keychain = app.keychain.load();
+fn verified(
+    keychain: &Keychain,
+    presented: &SecretString,
+    now: Timestamp,
+) -> Result<Claims, Problem> {
     let ring = keychain.signing(Secret::JwtSecret).map_err(|error| {
         tracing::error!(%error, "no token can be verified");
         Problem::internal()
     })?;
-    match token::verify(ring, presented.expose_secret(), app.clock.now()) {
+    match token::verify(ring, presented.expose_secret(), now) {
         Ok(verified) if verified.claims.kind == TokenKind::Refresh => Ok(verified.claims),
         Ok(_) => Err(refused()),
         Err(reason) => {

@@ -86,9 +86,9 @@ impl Edit {
     fn draft(self, row: &Row<'_>) -> Result<DiscoveryProfileDraft, Problem> {
         require_text("name", self.name.as_deref())?;
         require_object("snmpCredentials", self.snmp_credentials.as_deref())?;
-        let communities = self.snmp_communities.map(|communities| {
-            to_raw_value(&communities).expect("a list of text is plain JSON")
-        });
+        let communities = self
+            .snmp_communities
+            .map(|communities| to_raw_value(&communities).expect("a list of text is plain JSON"));
         Ok(DiscoveryProfileDraft {
             name: self.name,
             snmp_communities: row.seal_document("snmp_communities", communities.as_deref())?,
@@ -156,10 +156,6 @@ async fn edit(
     }
 }
 
-async fn remove(
-    State(app): State<App>,
-    caller: Caller,
-    Id(id): Id,
-) -> Result<StatusCode, Problem> {
+async fn remove(State(app): State<App>, caller: Caller, Id(id): Id) -> Result<StatusCode, Problem> {
     answer::deleted(WHAT, app.data.delete_discovery_profile(id, caller.reach()?).await?)
 }

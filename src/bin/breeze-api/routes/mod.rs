@@ -34,7 +34,7 @@ pub(crate) fn router(app: App, sealed: SealedLayer, extra: Router) -> Result<Rou
         .merge(webhooks::routes())
         .merge(discovery_profiles::routes())
         .merge(tenant_variables::routes())
-        .layer(jwt);
+        .route_layer(jwt);
     let api = known.merge(auth::open()).layer(sealed);
     Ok(Router::new()
         .nest("/api/v1", api)

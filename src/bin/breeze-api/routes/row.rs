@@ -74,9 +74,8 @@ impl<'a> Row<'a> {
         column: &str,
         json: Option<&RawValue>,
     ) -> Result<Option<String>, Problem> {
-        let seal = |json: &RawValue| {
-            self.sealed.seal_document(self.table, column, self.id, json.get())
-        };
+        let seal =
+            |json: &RawValue| self.sealed.seal_document(self.table, column, self.id, json.get());
         json.map(seal).transpose().map_err(|error| self.unsealed(column, &error))
     }
 

@@ -153,11 +153,7 @@ async fn edit(
     }
 }
 
-async fn remove(
-    State(app): State<App>,
-    caller: Caller,
-    Id(id): Id,
-) -> Result<StatusCode, Problem> {
+async fn remove(State(app): State<App>, caller: Caller, Id(id): Id) -> Result<StatusCode, Problem> {
     answer::deleted(WHAT, app.data.delete_sso_provider(id, caller.reach()?).await?)
 }
 

@@ -131,10 +131,6 @@ async fn edit(
     }
 }
 
-async fn remove(
-    State(app): State<App>,
-    caller: Caller,
-    Id(id): Id,
-) -> Result<StatusCode, Problem> {
+async fn remove(State(app): State<App>, caller: Caller, Id(id): Id) -> Result<StatusCode, Problem> {
     answer::deleted(WHAT, app.data.delete_tenant_variable(id, caller.reach()?).await?)
 }

@@ -120,11 +120,7 @@ pub(super) async fn me(State(app): State<App>, caller: Caller) -> Result<Respons
     Ok(answer::row(found.version, &View::from(found)))
 }
 
-async fn read(
-    State(app): State<App>,
-    caller: Caller,
-    Id(id): Id,
-) -> Result<Response, Problem> {
+async fn read(State(app): State<App>, caller: Caller, Id(id): Id) -> Result<Response, Problem> {
     let found = app.data.user(id, caller.reach()?).await?;
     let found = found.ok_or_else(|| answer::missing(WHAT))?;
     Ok(answer::row(found.version, &View::from(found)))
@@ -161,11 +157,7 @@ async fn edit(
     Ok(answer::row(edited.version, &View::from(edited)))
 }
 
-async fn remove(
-    State(app): State<App>,
-    caller: Caller,
-    Id(id): Id,
-) -> Result<StatusCode, Problem> {
+async fn remove(State(app): State<App>, caller: Caller, Id(id): Id) -> Result<StatusCode, Problem> {
     caller.require_system()?;
     if id == caller.id {
         return Err(Problem::conflict("nobody deletes themselves; ask another administrator"));
@@ -177,7 +169,8 @@ async fn remove(
 fn address(email: Option<String>) -> Result<Option<String>, Problem> {
     let Some(email) = email else { return Ok(None) };
     let email = email.trim().to_lowercase();
-    let parts = email.split_once('@').is_some_and(|(name, host)| !name.is_empty() && !host.is_empty());
+    let parts =
+        email.split_once('@').is_some_and(|(name, host)| !name.is_empty() && !host.is_empty());
     if parts && email.len() <= 255 && !email.contains(char::is_whitespace) {
         return Ok(Some(email));
     }

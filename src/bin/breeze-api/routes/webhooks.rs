@@ -12,10 +12,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use http::StatusCode;
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
-use serde_json::{
-    Value, json,
-    value::RawValue,
-};
+use serde_json::{Value, json, value::RawValue};
 use sha2::Sha256;
 
 use super::{
@@ -176,11 +173,7 @@ async fn edit(
     }
 }
 
-async fn remove(
-    State(app): State<App>,
-    caller: Caller,
-    Id(id): Id,
-) -> Result<StatusCode, Problem> {
+async fn remove(State(app): State<App>, caller: Caller, Id(id): Id) -> Result<StatusCode, Problem> {
     answer::deleted(WHAT, app.data.delete_webhook(id, caller.reach()?).await?)
 }
 

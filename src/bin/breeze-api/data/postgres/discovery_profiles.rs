@@ -3,7 +3,9 @@
 use async_trait::async_trait;
 
 use super::PgData;
-use crate::data::{DataError, Reach, RowId, DiscoveryProfile, DiscoveryProfileDraft, DiscoveryProfiles, Window};
+use crate::data::{
+    DataError, DiscoveryProfile, DiscoveryProfileDraft, DiscoveryProfiles, Reach, RowId, Window,
+};
 
 macro_rules! columns {
     () => {
@@ -60,12 +62,20 @@ const DELETE: &str =
 
 #[async_trait]
 impl DiscoveryProfiles for PgData {
-    async fn discovery_profile(&self, id: RowId, reach: Reach) -> Result<Option<DiscoveryProfile>, DataError> {
+    async fn discovery_profile(
+        &self,
+        id: RowId,
+        reach: Reach,
+    ) -> Result<Option<DiscoveryProfile>, DataError> {
         let query = sqlx::query_as(FIND).bind(id).bind(reach.organization());
         Ok(query.fetch_optional(&self.pool).await?)
     }
 
-    async fn discovery_profiles(&self, reach: Reach, window: Window) -> Result<Vec<DiscoveryProfile>, DataError> {
+    async fn discovery_profiles(
+        &self,
+        reach: Reach,
+        window: Window,
+    ) -> Result<Vec<DiscoveryProfile>, DataError> {
         let query = sqlx::query_as(PAGE)
             .bind(reach.organization())
             .bind(window.after)

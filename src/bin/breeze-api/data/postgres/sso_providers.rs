@@ -53,12 +53,20 @@ const DELETE: &str =
 
 #[async_trait]
 impl SsoProviders for PgData {
-    async fn sso_provider(&self, id: RowId, reach: Reach) -> Result<Option<SsoProvider>, DataError> {
+    async fn sso_provider(
+        &self,
+        id: RowId,
+        reach: Reach,
+    ) -> Result<Option<SsoProvider>, DataError> {
         let query = sqlx::query_as(FIND).bind(id).bind(reach.organization());
         Ok(query.fetch_optional(&self.pool).await?)
     }
 
-    async fn sso_providers(&self, reach: Reach, window: Window) -> Result<Vec<SsoProvider>, DataError> {
+    async fn sso_providers(
+        &self,
+        reach: Reach,
+        window: Window,
+    ) -> Result<Vec<SsoProvider>, DataError> {
         let query = sqlx::query_as(PAGE)
             .bind(reach.organization())
             .bind(window.after)

@@ -3,7 +3,9 @@
 use async_trait::async_trait;
 
 use super::PgData;
-use crate::data::{DataError, Reach, RowId, TenantVariable, TenantVariableDraft, TenantVariables, Window};
+use crate::data::{
+    DataError, Reach, RowId, TenantVariable, TenantVariableDraft, TenantVariables, Window,
+};
 
 macro_rules! columns {
     () => {
@@ -51,12 +53,20 @@ const DELETE: &str =
 
 #[async_trait]
 impl TenantVariables for PgData {
-    async fn tenant_variable(&self, id: RowId, reach: Reach) -> Result<Option<TenantVariable>, DataError> {
+    async fn tenant_variable(
+        &self,
+        id: RowId,
+        reach: Reach,
+    ) -> Result<Option<TenantVariable>, DataError> {
         let query = sqlx::query_as(FIND).bind(id).bind(reach.organization());
         Ok(query.fetch_optional(&self.pool).await?)
     }
 
-    async fn tenant_variables(&self, reach: Reach, window: Window) -> Result<Vec<TenantVariable>, DataError> {
+    async fn tenant_variables(
+        &self,
+        reach: Reach,
+        window: Window,
+    ) -> Result<Vec<TenantVariable>, DataError> {
         let query = sqlx::query_as(PAGE)
             .bind(reach.organization())
             .bind(window.after)
@@ -70,11 +80,8 @@ impl TenantVariables for PgData {
         org_id: Option<RowId>,
         draft: &TenantVariableDraft,
     ) -> Result<TenantVariable, DataError> {
-        let query = sqlx::query_as(CREATE)
-            .bind(id)
-            .bind(org_id)
-            .bind(&draft.name)
-            .bind(&draft.value);
+        let query =
+            sqlx::query_as(CREATE).bind(id).bind(org_id).bind(&draft.name).bind(&draft.value);
         Ok(query.fetch_one(&self.pool).await?)
     }
 

@@ -15,8 +15,7 @@ macro_rules! columns {
 }
 
 /// Served by `users_email_lower_key`.
-const BY_EMAIL: &str =
-    concat!("SELECT ", columns!(), " FROM users WHERE lower(email) = lower($1)");
+const BY_EMAIL: &str = concat!("SELECT ", columns!(), " FROM users WHERE lower(email) = lower($1)");
 
 /// Served by the primary key.
 const FIND: &str = concat!(

@@ -48,8 +48,7 @@ const EDIT: &str = concat!(
     columns!()
 );
 
-const DELETE: &str =
-    "DELETE FROM webhooks WHERE id = $1 AND ($2::uuid IS NULL OR org_id = $2)";
+const DELETE: &str = "DELETE FROM webhooks WHERE id = $1 AND ($2::uuid IS NULL OR org_id = $2)";
 
 #[async_trait]
 impl Webhooks for PgData {

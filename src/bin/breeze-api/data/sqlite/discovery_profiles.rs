@@ -3,7 +3,9 @@
 use async_trait::async_trait;
 
 use super::SqliteData;
-use crate::data::{DataError, Reach, RowId, DiscoveryProfile, DiscoveryProfileDraft, DiscoveryProfiles, Window};
+use crate::data::{
+    DataError, DiscoveryProfile, DiscoveryProfileDraft, DiscoveryProfiles, Reach, RowId, Window,
+};
 
 macro_rules! columns {
     () => {
@@ -47,17 +49,24 @@ const EDIT: &str = concat!(
     columns!()
 );
 
-const DELETE: &str =
-    "DELETE FROM discovery_profiles WHERE id = $1 AND ($2 IS NULL OR org_id = $2)";
+const DELETE: &str = "DELETE FROM discovery_profiles WHERE id = $1 AND ($2 IS NULL OR org_id = $2)";
 
 #[async_trait]
 impl DiscoveryProfiles for SqliteData {
-    async fn discovery_profile(&self, id: RowId, reach: Reach) -> Result<Option<DiscoveryProfile>, DataError> {
+    async fn discovery_profile(
+        &self,
+        id: RowId,
+        reach: Reach,
+    ) -> Result<Option<DiscoveryProfile>, DataError> {
         let query = sqlx::query_as(FIND).bind(id).bind(reach.organization());
         Ok(query.fetch_optional(&self.pool).await?)
     }
 
-    async fn discovery_profiles(&self, reach: Reach, window: Window) -> Result<Vec<DiscoveryProfile>, DataError> {
+    async fn discovery_profiles(
+        &self,
+        reach: Reach,
+        window: Window,
+    ) -> Result<Vec<DiscoveryProfile>, DataError> {
         let query = sqlx::query_as(PAGE)
             .bind(reach.organization())
             .bind(window.after)

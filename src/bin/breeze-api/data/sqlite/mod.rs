@@ -18,7 +18,7 @@ use sqlx::{
 use super::{Data, DataError};
 
 /// Whether a migration has ever run.
-const IS_MIGRATED: &str = 
+const IS_MIGRATED: &str =
     "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE name = '_breeze_api_migrations')";
 
 /// The newest migration that ran. Served by the primary key.

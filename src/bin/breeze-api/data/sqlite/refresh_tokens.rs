@@ -23,6 +23,12 @@ const REVOKE: &str = "
     UPDATE api_refresh_tokens SET revoked = true
     WHERE family = $1 AND user_id = $2 AND NOT revoked";
 
+/// A family has at most one token that is neither spent nor revoked. Served by
+/// `api_refresh_tokens_expiry_idx`.
+const LIVE: &str = "
+    SELECT count(*) FROM api_refresh_tokens
+    WHERE expires_at > $1 AND NOT spent AND NOT revoked";
+
 /// Served by `api_refresh_tokens_expiry_idx`.
 const FORGET: &str = "DELETE FROM api_refresh_tokens WHERE expires_at < $1";
 
@@ -56,6 +62,11 @@ impl RefreshTokens for SqliteData {
         };
         transaction.commit().await?;
         Ok(outcome)
+    }
+
+    async fn live_sessions(&self, now: Timestamp) -> Result<u64, DataError> {
+        let query = sqlx::query_scalar::<_, i64>(LIVE).bind(now.as_millis());
+        Ok(u64::try_from(query.fetch_one(&self.pool).await?).unwrap_or(0))
     }
 
     async fn revoke_family(&self, user_id: RowId, family: RowId) -> Result<(), DataError> {

@@ -48,17 +48,24 @@ const EDIT: &str = concat!(
     columns!()
 );
 
-const DELETE: &str =
-    "DELETE FROM sso_providers WHERE id = $1 AND ($2 IS NULL OR org_id = $2)";
+const DELETE: &str = "DELETE FROM sso_providers WHERE id = $1 AND ($2 IS NULL OR org_id = $2)";
 
 #[async_trait]
 impl SsoProviders for SqliteData {
-    async fn sso_provider(&self, id: RowId, reach: Reach) -> Result<Option<SsoProvider>, DataError> {
+    async fn sso_provider(
+        &self,
+        id: RowId,
+        reach: Reach,
+    ) -> Result<Option<SsoProvider>, DataError> {
         let query = sqlx::query_as(FIND).bind(id).bind(reach.organization());
         Ok(query.fetch_optional(&self.pool).await?)
     }
 
-    async fn sso_providers(&self, reach: Reach, window: Window) -> Result<Vec<SsoProvider>, DataError> {
+    async fn sso_providers(
+        &self,
+        reach: Reach,
+        window: Window,
+    ) -> Result<Vec<SsoProvider>, DataError> {
         let query = sqlx::query_as(PAGE)
             .bind(reach.organization())
             .bind(window.after)

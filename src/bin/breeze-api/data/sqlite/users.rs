@@ -15,15 +15,11 @@ macro_rules! columns {
 }
 
 /// Served by `users_email_lower_key`.
-const BY_EMAIL: &str =
-    concat!("SELECT ", columns!(), " FROM users WHERE lower(email) = lower($1)");
+const BY_EMAIL: &str = concat!("SELECT ", columns!(), " FROM users WHERE lower(email) = lower($1)");
 
 /// Served by the primary key.
-const FIND: &str = concat!(
-    "SELECT ",
-    columns!(),
-    " FROM users WHERE id = $1 AND ($2 IS NULL OR org_id = $2)"
-);
+const FIND: &str =
+    concat!("SELECT ", columns!(), " FROM users WHERE id = $1 AND ($2 IS NULL OR org_id = $2)");
 
 /// Pages by the primary key.
 const PAGE: &str = concat!(

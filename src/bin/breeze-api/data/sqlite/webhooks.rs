@@ -12,11 +12,8 @@ macro_rules! columns {
 }
 
 /// Served by the primary key.
-const FIND: &str = concat!(
-    "SELECT ",
-    columns!(),
-    " FROM webhooks WHERE id = $1 AND ($2 IS NULL OR org_id = $2)"
-);
+const FIND: &str =
+    concat!("SELECT ", columns!(), " FROM webhooks WHERE id = $1 AND ($2 IS NULL OR org_id = $2)");
 
 /// Pages by the primary key.
 const PAGE: &str = concat!(
@@ -48,8 +45,7 @@ const EDIT: &str = concat!(
     columns!()
 );
 
-const DELETE: &str =
-    "DELETE FROM webhooks WHERE id = $1 AND ($2 IS NULL OR org_id = $2)";
+const DELETE: &str = "DELETE FROM webhooks WHERE id = $1 AND ($2 IS NULL OR org_id = $2)";
 
 #[async_trait]
 impl Webhooks for SqliteData {

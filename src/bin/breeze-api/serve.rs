@@ -1,0 +1,156 @@
+//! `breeze-api serve`: the API, until it is asked to stop.
+//!
+//! 1. Nothing is served before the tables are there, the environment and the key
+//!    store agree, and this process is a replica.
+//! 2. On SIGTERM or SIGINT no new connection is taken, requests in flight are
+//!    answered, and only then does the replica give up its lease.
+
+use std::{future::Future, io, sync::Arc, time::Duration};
+
+use anyhow::Context;
+use async_trait::async_trait;
+use axum::{Router, serve::ListenerExt};
+use breeze_rollover::{
+    clock::{Clock, SystemClock},
+    column::Registry,
+    embed::{Database, Rollovers, Setup},
+    keyring::sources::Environment,
+    worker::Impact,
+};
+use clap::Args;
+use secrecy::ExposeSecret;
+use tokio::{
+    net::TcpListener,
+    signal::unix::{SignalKind, signal},
+    sync::watch,
+};
+
+use crate::{
+    auth::{Passwords, create_administrator},
+    data::{self, Data},
+    routes,
+    settings::{REQUEST_TIMEOUT, Settings},
+    state::App,
+};
+
+/// Connections of one process. PostgreSQL only: a SQLite file has fewer.
+const CONNECTIONS: u32 = 16;
+
+/// Serve the API. Tables are made on SQLite, and looked for on PostgreSQL.
+#[derive(Debug, Default, Args)]
+pub(crate) struct Serve {
+    /// Make or update the tables on PostgreSQL too; needs a role that may.
+    #[arg(long)]
+    migrate: bool,
+}
+
+pub(crate) async fn run(environment: Environment, serve: Serve) -> anyhow::Result<()> {
+    let settings = Settings::read(&environment)?;
+    let database = Database::connect(settings.database.expose_secret(), CONNECTIONS).await?;
+    let data = data::of(&database)?;
+    if serve.migrate || matches!(database, Database::Sqlite(_)) {
+        database.migrate().await?;
+        data.migrate().await?;
+    }
+    data.check().await?;
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let sessions = Sessions { data: Arc::clone(&data), clock: Arc::clone(&clock) };
+    let rollovers = Setup::new(database, Registry::breeze())
+        .environment(environment)
+        .name(format!("breeze-api {}", settings.listen))
+        .lifetimes(settings.lifetimes)
+        .clock(Arc::clone(&clock))
+        .impact(Arc::new(sessions))
+        .start()
+        .await?;
+    for note in rollovers.notes() {
+        tracing::warn!("{note}");
+    }
+    let served = answer_requests(&settings, data, clock, &rollovers).await;
+    rollovers.leave().await;
+    served
+}
+
+async fn answer_requests(
+    settings: &Settings,
+    data: Arc<dyn Data>,
+    clock: Arc<dyn Clock>,
+    rollovers: &Rollovers,
+) -> anyhow::Result<()> {
+    let stop = asked_to_stop()?;
+    let passwords = Passwords::new().await?;
+    create_administrator(
+        &*data,
+        &passwords,
+        &rollovers.sealed().sealed(),
+        &settings.admin_email,
+        &mut io::stdout(),
+    )
+    .await?;
+    let app = App {
+        data,
+        keychain: rollovers.replica().keychain(),
+        passwords,
+        clock,
+        lifetimes: settings.lifetimes,
+        cookies: settings.cookies,
+    };
+    let admin = Router::new().nest("/admin", rollovers.admin()?);
+    let router = routes::router(app, rollovers.sealed(), admin)?;
+    let listener = TcpListener::bind(settings.listen)
+        .await
+        .with_context(|| format!("cannot listen on {}; set BREEZE_LISTEN", settings.listen))?;
+    tracing::info!(address = %listener.local_addr()?, "serving");
+    let listener = listener.tap_io(|stream| {
+        // Answers are small, and nobody wants to wait for more to fill a packet.
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, "a connection keeps Nagle's algorithm");
+        }
+    });
+    let serving = axum::serve(listener, router).with_graceful_shutdown(stop.clone());
+    tokio::select! {
+        served = serving => served.context("the listener failed"),
+        () = async { stop.await; tokio::time::sleep(REQUEST_TIMEOUT + GRACE).await } => {
+            tracing::warn!("connections are still open long after the last request could last");
+            Ok(())
+        }
+    }
+}
+
+/// Beyond the longest request, how long an open connection is waited for.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// Ends when the process is asked to stop.
+fn asked_to_stop() -> io::Result<impl Future<Output = ()> + Clone + Send + 'static> {
+    use futures_util::FutureExt;
+    let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let (tell, told) = watch::channel(false);
+    tokio::spawn(async move {
+        tokio::select! { _ = term.recv() => {}, _ = int.recv() => {} }
+        tracing::info!("asked to stop; requests in flight are answered first");
+        tell.send_replace(true);
+    });
+    let stop = async move {
+        let mut told = told;
+        drop(told.wait_for(|stop| *stop).await);
+    };
+    Ok(stop.shared())
+}
+
+/// Tells a dry run whom it would log out.
+#[derive(Debug)]
+struct Sessions {
+    data: Arc<dyn Data>,
+    clock: Arc<dyn Clock>,
+}
+
+#[async_trait]
+impl Impact for Sessions {
+    async fn live_sessions(&self) -> Option<u64> {
+        self.data
+            .live_sessions(self.clock.now())
+            .await
+            .inspect_err(|error| tracing::warn!(%error, "live sessions cannot be counted"))
+            .ok()
+    }
+}
