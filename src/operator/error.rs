@@ -23,7 +23,9 @@ pub enum Refusal {
     #[error("{0} has no primary key to roll over from; set it in the environment and restart")]
     NoPrimary(Secret),
     /// No reason, or too long a one.
-    #[error("give a reason of 1 to {LONGEST_REASON} characters; the audit trail keeps it")]
+    #[error(
+        "give a reason of 1 to {LONGEST_REASON} printable characters; the audit trail keeps it"
+    )]
     Reason,
     /// The value is not fit to be a key.
     #[error(transparent)]

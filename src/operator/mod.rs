@@ -78,7 +78,7 @@ impl Operator {
     /// # Errors
     /// [`Refusal`]; nothing has changed then.
     pub async fn begin(&self, request: Request, actor: Actor) -> Result<Rollover, Refusal> {
-        let reason = checked_reason(request.reason)?;
+        let reason = checked_reason(&request.reason)?;
         let custody = self.worker.replica().store().custody().await?;
         let from = primary(&custody, request.secret).ok_or(Refusal::NoPrimary(request.secret))?;
         let now = self.worker.replica().clock().now();
@@ -316,7 +316,7 @@ impl Operator {
         make: impl Fn(&step::Step<'_>) -> Result<Change, Refusal>,
     ) -> Result<Rollover, Refusal> {
         const TRIES: u32 = 20;
-        let because = checked_reason(why.to_owned())?;
+        let because = checked_reason(why)?;
         for _ in 0..TRIES {
             let world = self.world(id).await?;
             let change = make(&step::Step {
@@ -343,9 +343,10 @@ fn active(step: &step::Step<'_>) -> Result<(), Refusal> {
     }
 }
 
-fn checked_reason(reason: String) -> Result<String, Refusal> {
+fn checked_reason(reason: &str) -> Result<String, Refusal> {
     let trimmed = reason.trim();
-    if trimmed.is_empty() || trimmed.chars().count() > LONGEST_REASON {
+    let fits = (1..=LONGEST_REASON).contains(&trimmed.chars().count());
+    if !fits || trimmed.chars().any(char::is_control) {
         return Err(Refusal::Reason);
     }
     Ok(trimmed.to_owned())

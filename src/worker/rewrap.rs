@@ -72,7 +72,7 @@ pub fn rewrap_rows(
                             column: column.name().to_owned(),
                             row: row.key.clone(),
                             path,
-                            error: error.class().to_owned(),
+                            error: format!("{}: {error}", error.class()),
                             seen_at: now,
                         }
                     }));

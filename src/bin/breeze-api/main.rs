@@ -1,6 +1,7 @@
 //! `breeze-api`: a reference Breeze API whose keys roll over under live traffic.
 
 mod auth;
+mod commands;
 mod data;
 mod extract;
 mod middleware;
@@ -11,9 +12,9 @@ mod state;
 
 use std::{io, process::ExitCode};
 
-use breeze_rollover::{embed::Database, keyring::sources::Environment};
+use breeze_rollover::keyring::sources::Environment;
 use clap::{Parser, Subcommand};
-use secrecy::ExposeSecret;
+use commands::Exit;
 use tracing_subscriber::EnvFilter;
 
 /// A reference Breeze API whose keys roll over under live traffic.
@@ -27,16 +28,20 @@ struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     Serve(serve::Serve),
-    /// Make or update every table; needs a role that may.
-    Migrate,
+    Migrate(commands::migrate::Migrate),
+    Rewrap(commands::rewrap::Rewrap),
+    Census(commands::census::Census),
+    Keys(commands::keys::Keys),
+    Rollover(commands::rollover::Rollover),
+    Demo(commands::demo::Demo),
 }
 
 #[tokio::main]
 async fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    log_to_stderr();
+    log_to_stderr(arguments.command.as_ref());
     match run(arguments.command).await {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(exit) => exit.into(),
         Err(error) => {
             tracing::error!("{error:#}");
             ExitCode::FAILURE
@@ -44,22 +49,30 @@ async fn main() -> ExitCode {
     }
 }
 
-async fn run(command: Option<Command>) -> anyhow::Result<()> {
+async fn run(command: Option<Command>) -> anyhow::Result<Exit> {
     let environment = Environment::process();
-    match command {
-        None => serve::run(environment, serve::Serve::default()).await,
-        Some(Command::Serve(serve)) => serve::run(environment, serve).await,
-        Some(Command::Migrate) => {
-            let url = settings::database_url(&environment)?;
-            let database = Database::connect(url.expose_secret(), 2).await?;
-            database.migrate().await?;
-            data::migrate(&database).await
+    let url = || settings::database_url(&environment);
+    match command.unwrap_or_else(|| Command::Serve(serve::Serve::default())) {
+        Command::Serve(serve) => {
+            serve::run(environment, serve).await?;
+            Ok(Exit::Complete)
         }
+        Command::Migrate(migrate) => commands::migrate::run(&url()?, &migrate).await,
+        Command::Rewrap(rewrap) => commands::rewrap::run(&url()?, &rewrap).await,
+        Command::Census(census) => commands::census::run(&url()?, &census).await,
+        Command::Keys(keys) => commands::keys::run(&url()?, &keys).await,
+        Command::Rollover(rollover) => commands::rollover::run(&url()?, &rollover).await,
+        Command::Demo(demo) => commands::demo::run(&demo).await,
     }
 }
 
-/// `RUST_LOG` says how much; standard output is left to results.
-fn log_to_stderr() {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+/// `RUST_LOG` says how much; standard output is left to results. A server tells what
+/// it does, a command only what went wrong.
+fn log_to_stderr(command: Option<&Command>) {
+    let level = match command {
+        None | Some(Command::Serve(_)) => "info",
+        Some(_) => "warn",
+    };
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).init();
 }

@@ -1,0 +1,112 @@
+//! The commands beside `serve`: each prints for people, or one JSON object with
+//! `--json`, and tells by its exit code how complete it was.
+
+pub(crate) mod census;
+pub(crate) mod demo;
+pub(crate) mod keys;
+pub(crate) mod migrate;
+pub(crate) mod rewrap;
+pub(crate) mod rollover;
+
+use std::{io::IsTerminal, process::ExitCode};
+
+use anyhow::Context;
+use breeze_rollover::{
+    column::Registry,
+    embed::{Database, Setup},
+    ids::Epoch,
+    keyring::{
+        KeyState, Keychain,
+        sources::{Declared, Environment},
+    },
+    store::StoreError,
+};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use secrecy::{ExposeSecret, SecretString};
+use serde::Serialize;
+
+/// How complete a command was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Exit {
+    /// All of it.
+    Complete,
+    /// All but rows that no key opens, or that are still stale.
+    Incomplete,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        match exit {
+            Exit::Complete => Self::SUCCESS,
+            Exit::Incomplete => Self::from(2),
+        }
+    }
+}
+
+/// The one place that writes to standard output.
+#[expect(clippy::print_stdout, reason = "what a command prints is its result")]
+pub(crate) fn print(text: &str) {
+    println!("{text}");
+}
+
+/// Prints `result` as one JSON object.
+pub(crate) fn print_json(result: &impl Serialize) -> anyhow::Result<()> {
+    print(&serde_json::to_string(result).context("the result is not JSON")?);
+    Ok(())
+}
+
+/// A bar on a terminal; nothing with `--json`, or where nobody watches.
+pub(crate) fn bar(json: bool, length: u64, what: &str) -> ProgressBar {
+    let bar = ProgressBar::new(length);
+    if json || !std::io::stderr().is_terminal() {
+        bar.set_draw_target(ProgressDrawTarget::hidden());
+    }
+    let style = ProgressStyle::with_template(
+        "{msg:<28} {wide_bar:.cyan/blue} {human_pos:>9}/{human_len:<9} {per_sec:>12} {elapsed:>4}",
+    );
+    if let Ok(style) = style {
+        bar.set_style(style.progress_chars("━╸─"));
+    }
+    bar.set_message(what.to_owned());
+    bar
+}
+
+/// The database of `url`.
+pub(crate) async fn connect(url: &SecretString) -> anyhow::Result<Database> {
+    Ok(Database::connect(url.expose_secret(), 8).await?)
+}
+
+/// The keychain of the environment alone. Where a key store exists too, both must
+/// name the same primary keys, or a rewrap would undo a rollover.
+pub(crate) async fn environment_keychain(database: &Database) -> anyhow::Result<Keychain> {
+    let declared = Declared::read(&Environment::process(), &[])?;
+    match database.check().await {
+        Ok(()) => {
+            let custody = database.store().custody().await?;
+            for key in &custody.keys {
+                let Some(ours) = declared.primary(key.secret) else { continue };
+                let is_primary = key.state == KeyState::Primary;
+                anyhow::ensure!(
+                    !is_primary || ours.material.fingerprint() == key.fingerprint,
+                    "the key store says that {} (fingerprint {}) is the primary key of {}, and the \
+                     environment has another one (fingerprint {}); put the store's key into the \
+                     environment, or use `breeze-api rollover {}`",
+                    key.id,
+                    key.fingerprint,
+                    key.secret,
+                    ours.material.fingerprint(),
+                    key.secret,
+                );
+            }
+        }
+        // Breeze's own database, without a key store: the environment decides alone.
+        Err(StoreError::NotMigrated) => {}
+        Err(error) => return Err(error.into()),
+    }
+    Ok(declared.keychain(Epoch(0))?)
+}
+
+/// This process as a replica for the time of one command.
+pub(crate) fn setup(database: Database) -> Setup {
+    Setup::new(database, Registry::breeze()).name(format!("command {}", std::process::id()))
+}

@@ -1,0 +1,128 @@
+//! `breeze-api rollover`: begins a rollover, and with `--wait` stays with it to the
+//! end. Where no server runs, the command itself carries it out.
+
+use std::time::Duration;
+
+use anyhow::bail;
+use breeze_rollover::{
+    catalog::Secret,
+    envelope::Target,
+    ids::RolloverId,
+    operator::{Operator, Request, RolloverView},
+    rollover::{Mode, Phase},
+    store::Actor,
+};
+use clap::Args;
+use secrecy::SecretString;
+
+use super::{Exit, bar, connect, print, print_json, setup};
+
+/// Begin a rollover of a secret.
+#[derive(Debug, Args)]
+pub(crate) struct Rollover {
+    /// Which secret: JWT_SECRET, APP_ENCRYPTION_KEY, MFA_ENCRYPTION_KEY.
+    secret: Secret,
+    /// graceful: the old key is accepted until nothing needs it; hard: it is
+    /// retired as the new one is promoted.
+    #[arg(long)]
+    mode: Mode,
+    /// Why; the audit trail keeps it.
+    #[arg(long)]
+    reason: String,
+    /// Only tell what would happen.
+    #[arg(long)]
+    dry_run: bool,
+    /// Stay until it is at its end.
+    #[arg(long)]
+    wait: bool,
+    /// Rows rewrapped a second, at most.
+    #[arg(long)]
+    max_rows_per_second: Option<u32>,
+    /// Run beside another secret's rollover.
+    #[arg(long)]
+    alongside: bool,
+    /// One JSON object on standard output, and nothing else there.
+    #[arg(long)]
+    json: bool,
+}
+
+pub(crate) async fn run(url: &SecretString, command: &Rollover) -> anyhow::Result<Exit> {
+    let database = connect(url).await?;
+    let rollovers = setup(database).start().await?;
+    let done = carry_out(rollovers.operator(), command).await;
+    rollovers.leave().await;
+    let view = done?;
+    if command.json {
+        print_json(&view)?;
+    } else {
+        tell(&view);
+    }
+    Ok(exit(&view))
+}
+
+async fn carry_out(operator: &Operator, command: &Rollover) -> anyhow::Result<RolloverView> {
+    let request = Request {
+        secret: command.secret,
+        mode: command.mode,
+        reason: command.reason.clone(),
+        dry_run: command.dry_run,
+        value: None,
+        target: Target::default(),
+        max_rows_per_second: command.max_rows_per_second,
+        alongside: command.alongside,
+    };
+    let id = operator.begin(request, Actor::System).await?.id;
+    // A dry run takes moments, and its report is what was asked for.
+    if command.wait || command.dry_run {
+        wait(operator, id, command.json).await?;
+    }
+    Ok(operator.inspect(id).await?)
+}
+
+/// Until it is at its end, or stands still because of what only people can mend.
+async fn wait(operator: &Operator, id: RolloverId, json: bool) -> anyhow::Result<()> {
+    let bar = bar(json, 0, "waiting");
+    loop {
+        let view = operator.inspect(id).await?;
+        let rollover = &view.rollover;
+        let blocked = rollover.blocked_by.clone().unwrap_or_default();
+        bar.set_message(format!("{} {blocked}", rollover.phase));
+        if let Some(progress) = &view.progress {
+            bar.set_length(progress.pass.ranges);
+            bar.set_position(progress.pass.finished);
+        }
+        if !rollover.phase.is_active() || needs_people(&blocked) {
+            bar.finish_and_clear();
+            return Ok(());
+        }
+        if rollover.paused_at.is_some() {
+            bail!("rollover {id} was paused; resume it at the admin endpoint");
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+}
+
+fn needs_people(blocked: &str) -> bool {
+    blocked.contains("quarantined") || blocked.contains("could not be looked at")
+}
+
+fn exit(view: &RolloverView) -> Exit {
+    match view.rollover.phase {
+        Phase::Refused | Phase::Abandoned | Phase::RolledBack => Exit::Incomplete,
+        _ if view.rollover.blocked_by.as_deref().is_some_and(needs_people) => Exit::Incomplete,
+        _ => Exit::Complete,
+    }
+}
+
+fn tell(view: &RolloverView) {
+    let rollover = &view.rollover;
+    print(&format!("rollover {} of {}: {}", rollover.id, rollover.secret, rollover.phase));
+    if let Some(blocked) = &rollover.blocked_by {
+        print(&format!("it waits: {blocked}"));
+    }
+    if let Some(report) = &rollover.report
+        && let Ok(text) = serde_json::to_string_pretty(report)
+    {
+        print(&text);
+    }
+}
