@@ -12,6 +12,7 @@ use super::Admin;
 use crate::{
     operator::{Census, Refusal},
     problem::Problem,
+    worker::LazyTotals,
 };
 
 pub(super) async fn secrets(State(admin): State<Admin>) -> Result<Json<Value>, Problem> {
@@ -27,6 +28,10 @@ pub(super) async fn replicas(State(admin): State<Admin>) -> Result<Json<Value>, 
     let epoch = store.epoch().await.map_err(Refusal::from)?;
     let replicas = store.replicas().await.map_err(Refusal::from)?;
     Ok(Json(json!({ "epoch": epoch, "replicas": replicas })))
+}
+
+pub(super) async fn lazy(State(admin): State<Admin>) -> Json<LazyTotals> {
+    Json(admin.operator.lazy_totals())
 }
 
 /// `?before=<entry id>&limit=<1..500>`.

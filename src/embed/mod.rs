@@ -207,7 +207,7 @@ impl Setup {
             database: self.database,
             registry: self.registry,
             target: self.target,
-            operator: Operator::new(worker, self.horizon),
+            operator: Operator::new(worker, self.horizon).watching(lazy.clone()),
             lazy,
             notes: joined.notes,
             stop,

@@ -25,7 +25,7 @@ use crate::{
     keyring::{KeyState, Origin, sources::check_value},
     rollover::{Action, Blocker, Mode, Phase, Rollover, World, plan},
     store::{Actor, Change, Committed, step},
-    worker::{Worker, primary},
+    worker::{LazyRewrap, LazyTotals, Worker, primary},
 };
 
 /// What an operator asks for.
@@ -57,6 +57,7 @@ pub const LONGEST_REASON: usize = 500;
 pub struct Operator {
     worker: Worker,
     horizon: Duration,
+    lazy: Option<LazyRewrap>,
 }
 
 impl Operator {
@@ -64,7 +65,20 @@ impl Operator {
     /// younger may be needed to read one, and is not destroyed.
     #[must_use]
     pub const fn new(worker: Worker, horizon: Duration) -> Self {
-        Self { worker, horizon }
+        Self { worker, horizon, lazy: None }
+    }
+
+    /// Tells of the lazy rewrap of this process too.
+    #[must_use]
+    pub fn watching(mut self, lazy: LazyRewrap) -> Self {
+        self.lazy = Some(lazy);
+        self
+    }
+
+    /// What lazy rewrap did in this process.
+    #[must_use]
+    pub fn lazy_totals(&self) -> LazyTotals {
+        self.lazy.as_ref().map(LazyRewrap::totals).unwrap_or_default()
     }
 
     /// The worker that it works through.

@@ -141,7 +141,9 @@ impl Worker {
         let store = self.replica.store();
         let mut ranges = vec![];
         for table in &store.survey(&self.registry).await?.tables {
-            let bounds = store.split(table, self.parts).await?;
+            let rows = store.approximate_rows(table).await?;
+            let parts = u32::try_from(rows / RANGE_ROWS).unwrap_or(u32::MAX);
+            let bounds = store.split(table, parts.clamp(self.parts, MOST_PARTS)).await?;
             let mut after = None;
             for (number, upto) in bounds.into_iter().map(Some).chain([None]).enumerate() {
                 ranges.push(NewRange {
@@ -208,6 +210,13 @@ impl Worker {
         }))
     }
 }
+
+/// About how many rows a range has: few enough that reading past them, final as they
+/// may be, takes less than the lease of a range.
+const RANGE_ROWS: u64 = 50_000;
+
+/// How many ranges one table is split into at most.
+const MOST_PARTS: u32 = 4096;
 
 /// How long to leave a blocked rollover alone. What unblocks it also wakes it;
 /// this is for what nobody reports.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use breeze_rollover::store::{Rows, postgres::PgStore, sqlite::SqliteStore};
+use breeze_rollover::store::{Rows, Store, postgres::PgStore, sqlite::SqliteStore};
 use sqlx::{
     AssertSqlSafe, ConnectOptions as _, Connection as _, Executor as _, PgPool, SqlitePool,
     postgres::{PgConnectOptions, PgPoolOptions},
@@ -11,7 +11,7 @@ use sqlx::{
 
 /// A fresh database.
 pub(crate) struct Db {
-    rows: Arc<dyn Rows>,
+    store: Arc<dyn Store>,
     pool: Pool,
 }
 
@@ -33,7 +33,7 @@ impl Db {
         let pool =
             PgPoolOptions::new().max_connections(3).connect_with(options.clone()).await.unwrap();
         Self {
-            rows: Arc::new(PgStore::new(pool.clone())),
+            store: Arc::new(PgStore::new(pool.clone())),
             pool: Pool::Postgres(pool, Box::new(options)),
         }
     }
@@ -46,12 +46,28 @@ impl Db {
             .create_if_missing(true)
             .synchronous(SqliteSynchronous::Off);
         let pool = SqlitePoolOptions::new().max_connections(3).connect_with(options).await.unwrap();
-        Self { rows: Arc::new(SqliteStore::new(pool.clone())), pool: Pool::Sqlite(pool, directory) }
+        Self {
+            store: Arc::new(SqliteStore::new(pool.clone())),
+            pool: Pool::Sqlite(pool, directory),
+        }
     }
 
     /// What is tested.
     pub(crate) fn rows(&self) -> &dyn Rows {
-        &*self.rows
+        &*self.store
+    }
+
+    /// The control tables beside it.
+    pub(crate) fn store(&self) -> &dyn Store {
+        &*self.store
+    }
+
+    /// Creates the control tables.
+    pub(crate) async fn migrate(&self) {
+        match &self.pool {
+            Pool::Postgres(pool, _) => PgStore::new(pool.clone()).migrate().await.unwrap(),
+            Pool::Sqlite(pool, _) => SqliteStore::new(pool.clone()).migrate().await.unwrap(),
+        }
     }
 
     /// Runs one statement. SQLite has TEXT for what it has no type for.

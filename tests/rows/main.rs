@@ -29,6 +29,7 @@ macro_rules! on_both {
 mod database;
 mod paging;
 mod postgres;
+mod progress;
 mod sqlite;
 mod stale;
 mod survey;

@@ -1,9 +1,0 @@
-//! stub
-use super::Exit;
-use clap::Args;
-/// Watch.
-#[derive(Debug, Args)]
-pub(crate) struct Demo {}
-pub(crate) async fn run(_: &Demo) -> anyhow::Result<Exit> {
-    Ok(Exit::Complete)
-}
