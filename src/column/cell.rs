@@ -1,8 +1,8 @@
 //! One column of one row under one keychain: opens and seals single values.
 
-use std::{borrow::Cow, mem};
+use std::borrow::Cow;
 
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 
 use super::{
     registry::{Binding, Column},
@@ -34,7 +34,7 @@ impl Column {
         plaintext: &str,
         target: Target,
     ) -> Result<String, SealError> {
-        Ok(Cell::new(self, chain, row, target)?.seal(plaintext)?)
+        Cell::new(self, chain, row, target)?.seal(plaintext)
     }
 
     /// Opens one text value. Plaintext opens as itself, and is stale, unless the
@@ -123,18 +123,15 @@ impl<'a> Cell<'a> {
         if self.column.is_migrated() && !self.final_forms.contains(&form) {
             return Err(OpenError::DowngradeRefused);
         }
-        let Unsealed { mut plaintext, key, is_canonical } = self.unseal(form, value)?;
+        let Unsealed { plaintext, key, is_canonical } = self.unseal(form, value)?;
         let is_final = self.final_forms.contains(&form)
             && is_canonical
             && key.id() == self.ring.primary().id();
-        // The one allocation changes hands; nothing is left to erase.
-        let plaintext = SecretString::from(mem::take(&mut *plaintext));
         Ok(Opened { plaintext, is_stale: !is_final })
     }
 
     /// The value rewrapped; `None` when it is final.
     pub(super) fn rewrap(&self, value: &str) -> Result<Option<String>, OpenError> {
-        use secrecy::ExposeSecret;
         if value.is_empty() || self.is_final(value) {
             return Ok(None);
         }

@@ -5,8 +5,8 @@ use aes_gcm::{
     aead::{Error, inout::InOutBuf},
 };
 
-const NONCE: usize = 12;
-const TAG: usize = 16;
+pub(super) const NONCE: usize = 12;
+pub(super) const TAG: usize = 16;
 
 /// What one seal makes.
 pub(super) struct Sealed {

@@ -23,8 +23,6 @@ pub enum Form {
 }
 
 impl Form {
-    const ALL: [Self; 5] = [Self::EncV3, Self::EncV2, Self::EncV1, Self::MfaV2, Self::MfaV1];
-
     /// What it begins with.
     #[must_use]
     pub const fn prefix(self) -> &'static str {
@@ -59,8 +57,14 @@ impl Form {
     /// Anything else is plaintext: `enc:v4:`, `ENC:v2:`, ….
     #[must_use]
     pub fn of(value: &str) -> Option<Self> {
-        let text = value.trim_ascii_start();
-        Self::ALL.into_iter().find(|form| text.starts_with(form.prefix()))
+        match value.trim_ascii_start().as_bytes().first_chunk()? {
+            b"enc:v1:" => Some(Self::EncV1),
+            b"enc:v2:" => Some(Self::EncV2),
+            b"enc:v3:" => Some(Self::EncV3),
+            b"mfa:v1:" => Some(Self::MfaV1),
+            b"mfa:v2:" => Some(Self::MfaV2),
+            _ => None,
+        }
     }
 }
 

@@ -1,9 +1,8 @@
 //! Which key, which AAD: sealing and opening against a keyring.
 
-use std::fmt;
-
 use aes_gcm::Aes256Gcm;
-use zeroize::{Zeroize, Zeroizing};
+use secrecy::SecretString;
+use zeroize::Zeroize;
 
 use crate::{
     ids::KeyId,
@@ -83,27 +82,18 @@ pub fn open<'k>(
         error.into_bytes().zeroize();
         OpenError::NotUtf8
     })?;
-    Ok(Unsealed { plaintext: Zeroizing::new(plaintext), key, is_canonical })
+    Ok(Unsealed { plaintext: plaintext.into(), key, is_canonical })
 }
 
 /// What an envelope held.
+#[derive(Debug)]
 pub struct Unsealed<'k> {
     /// The plaintext.
-    pub plaintext: Zeroizing<String>,
+    pub plaintext: SecretString,
     /// The key that sealed it.
     pub key: &'k Key<Sealing>,
     /// Whether the envelope was written exactly as [`seal`] writes.
     pub is_canonical: bool,
-}
-
-/// Shows the key, never the plaintext.
-impl fmt::Debug for Unsealed<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Unsealed")
-            .field("key", self.key)
-            .field("is_canonical", &self.is_canonical)
-            .finish_non_exhaustive()
-    }
 }
 
 /// The AAD in use: none for a form that is not bound, and never an empty one for

@@ -94,7 +94,7 @@ fn open(keys: &Keys, value: &str, aad: &str, is_strict: bool) -> Answer {
         Envelope::parse(value)
             .map_err(OpenError::from)
             .and_then(|envelope| envelope::open(app_ring(keys), "", &envelope.unwrap()))
-            .map(|unsealed| unsealed.plaintext.to_string())
+            .map(|unsealed| unsealed.plaintext.expose_secret().to_owned())
     } else {
         Ok(value.to_owned())
     };

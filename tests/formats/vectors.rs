@@ -165,6 +165,7 @@ fn is_base64(part: &str) -> bool {
 }
 
 #[test]
+#[expect(clippy::print_stdout, reason = "the table is for whoever reads the test's output")]
 fn every_vector_agrees_or_differs_for_a_reason_in_the_table() {
     let (path, is_shipped) = match std::env::var("BREEZE_VECTORS") {
         Ok(path) => (path, false),

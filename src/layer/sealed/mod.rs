@@ -6,16 +6,20 @@
 //! 3. Reading a stale value offers its row to a [`StaleSink`] and returns at once.
 //!
 //! ```
-//! # use std::{convert::Infallible, sync::Arc};
-//! # use breeze_rollover::{column::Registry, keyring::{Keychain, KeychainHandle}};
-//! use breeze_rollover::layer::sealed::{Sealed, SealedError, SealedLayer};
+//! use std::sync::Arc;
+//!
+//! use breeze_rollover::{
+//!     column::Registry,
+//!     keyring::KeychainHandle,
+//!     layer::sealed::{Sealed, SealedError, SealedLayer},
+//! };
 //! use secrecy::SecretString;
 //!
-//! # fn app(keychain: KeychainHandle, row: uuid::Uuid, stored: &str) {
-//! let layer = SealedLayer::new(keychain, Arc::new(Registry::breeze()));
-//! # let _ = layer;
-//! # }
-//! // In a handler, which finds `Sealed` in the request's extensions:
+//! fn layer(keychain: KeychainHandle) -> SealedLayer {
+//!     SealedLayer::new(keychain, Arc::new(Registry::breeze()))
+//! }
+//!
+//! /// In a handler, which finds `Sealed` in the extensions of its request.
 //! fn client_secret(
 //!     sealed: &Sealed,
 //!     provider: uuid::Uuid,
