@@ -4,10 +4,16 @@
 //! ready: no base64, no parsing, no key lookup, no nonce, no allocation. `decrypt`
 //! and `encrypt` are the same through that crate's allocating functions.
 //!
-//! `cargo bench --bench envelope` ends with a table of the ratios.
-#![allow(missing_docs, clippy::unwrap_used, clippy::print_stdout)]
+//! `cargo bench --bench envelope` ends with a table of ratios. For it the candidates
+//! take turns in short rounds, and a ratio is the median of the rounds' own ratios, so
+//! that a busy machine slows both sides alike.
+#![allow(missing_docs, clippy::unwrap_used, clippy::print_stdout)] // a bench is no library
 
-use std::{hint::black_box, sync::Arc, time::Duration};
+use std::{
+    hint::black_box,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use aes_gcm::{
     AeadInOut, Aes256Gcm, KeyInit,
@@ -21,10 +27,12 @@ use breeze_rollover::{
     keyring::{AnyKeyring, Key, KeyState, Keychain, KeychainHandle, Keyring, SealBudget},
     material::Material,
 };
-use criterion::{Criterion, Throughput};
+use criterion::Criterion;
 
 const AAD: &str = "sso_providers.client_secret";
-const SIZES: [(&str, usize); 3] = [("64B", 64), ("1KiB", 1024), ("16KiB", 16 * 1024)];
+/// Name, bytes, and how many times the floor an envelope may cost.
+const SIZES: [(&str, usize, f64); 3] =
+    [("64B", 64, 1.6), ("1KiB", 1024, 1.5), ("16KiB", 16 * 1024, 1.35)];
 
 fn keychain() -> Keychain {
     let key = |id, state, source: &str| {
@@ -45,13 +53,21 @@ fn cipher() -> Aes256Gcm {
     Aes256Gcm::new(&(*material.derive_aes256()).into())
 }
 
-fn open(c: &mut Criterion) {
+/// Something to measure against others of its group; the first is the floor.
+type Candidate<'a> = (&'static str, Box<dyn FnMut() + 'a>);
+
+/// Measures one group of candidates.
+trait Measure {
+    fn group(&mut self, name: &str, goal: f64, candidates: Vec<Candidate<'_>>);
+}
+
+fn open(measure: &mut impl Measure) {
     let (chain, cipher) = (keychain(), cipher());
     let ring = chain.sealing(Secret::AppEncryptionKey).unwrap();
     let column = Column::text("sso_providers", "client_secret");
     let row = RowKey::from("0b5f8a2e-6d3c-4a11-9a77-0c2f4b1d9e10");
     let nonce = [7; 12].into();
-    for (name, size) in SIZES {
+    for (name, size, goal) in SIZES {
         let plaintext = "s".repeat(size);
         let text = envelope::seal(ring, Form::EncV3, AAD, &plaintext).unwrap();
         let mut sealed = vec![0; size];
@@ -60,35 +76,33 @@ fn open(c: &mut Criterion) {
         let mut out = vec![0; size];
         let with_tag = [sealed.as_slice(), tag.as_slice()].concat();
 
-        let mut group = c.benchmark_group(format!("open/{name}"));
-        group.throughput(Throughput::Bytes(size as u64));
-        group.bench_function("floor", |b| {
-            b.iter(|| {
-                let buffer = InOutBuf::new(black_box(&sealed), &mut out).unwrap();
-                cipher.decrypt_inout_detached(&nonce, AAD.as_bytes(), buffer, &tag).unwrap();
-                black_box(&out);
-            });
-        });
-        group.bench_function("decrypt", |b| {
-            b.iter(|| {
-                let payload = Payload { msg: black_box(&with_tag), aad: AAD.as_bytes() };
-                cipher.decrypt(&nonce, payload).unwrap()
-            });
-        });
-        group.bench_function("envelope", |b| {
-            b.iter(|| {
-                let envelope = Envelope::parse(black_box(&text)).unwrap().unwrap();
-                envelope::open(ring, AAD, &envelope).unwrap()
-            });
-        });
-        group.bench_function("column", |b| {
-            b.iter(|| column.open(&chain, &row, black_box(&text), Target::Bound).unwrap());
-        });
-        group.finish();
+        let floor = || {
+            let buffer = InOutBuf::new(black_box(&sealed), &mut out).unwrap();
+            cipher.decrypt_inout_detached(&nonce, AAD.as_bytes(), buffer, &tag).unwrap();
+            black_box(&out);
+        };
+        let decrypt = || {
+            let payload = Payload { msg: black_box(&with_tag), aad: AAD.as_bytes() };
+            black_box(cipher.decrypt(&nonce, payload).unwrap());
+        };
+        let envelope = || {
+            let envelope = Envelope::parse(black_box(&text)).unwrap().unwrap();
+            black_box(envelope::open(ring, AAD, &envelope).unwrap());
+        };
+        let column = || {
+            black_box(column.open(&chain, &row, black_box(&text), Target::Bound).unwrap());
+        };
+        let candidates: Vec<Candidate<'_>> = vec![
+            ("floor", Box::new(floor)),
+            ("aes-gcm", Box::new(decrypt)),
+            ("envelope", Box::new(envelope)),
+            ("column", Box::new(column)),
+        ];
+        measure.group(&format!("open/{name}"), goal, candidates);
     }
 }
 
-fn seal(c: &mut Criterion) {
+fn seal(measure: &mut impl Measure) {
     let (chain, cipher) = (keychain(), cipher());
     let ring = chain.sealing(Secret::AppEncryptionKey).unwrap();
     let column = Column::text("sso_providers", "client_secret");
@@ -97,26 +111,27 @@ fn seal(c: &mut Criterion) {
     let plaintext = "s".repeat(64);
     let mut out = vec![0; plaintext.len()];
 
-    let mut group = c.benchmark_group("seal/64B");
-    group.bench_function("floor", |b| {
-        b.iter(|| {
-            let buffer = InOutBuf::new(black_box(plaintext.as_bytes()), &mut out).unwrap();
-            cipher.encrypt_inout_detached(&nonce, AAD.as_bytes(), buffer).unwrap()
-        });
-    });
-    group.bench_function("encrypt", |b| {
-        b.iter(|| {
-            let payload = Payload { msg: black_box(plaintext.as_bytes()), aad: AAD.as_bytes() };
-            cipher.encrypt(&nonce, payload).unwrap()
-        });
-    });
-    group.bench_function("envelope", |b| {
-        b.iter(|| envelope::seal(ring, Form::EncV3, AAD, black_box(&plaintext)).unwrap());
-    });
-    group.bench_function("column", |b| {
-        b.iter(|| column.seal(&chain, &row, black_box(&plaintext), Target::Bound).unwrap());
-    });
-    group.finish();
+    let floor = || {
+        let buffer = InOutBuf::new(black_box(plaintext.as_bytes()), &mut out).unwrap();
+        black_box(cipher.encrypt_inout_detached(&nonce, AAD.as_bytes(), buffer).unwrap());
+    };
+    let encrypt = || {
+        let payload = Payload { msg: black_box(plaintext.as_bytes()), aad: AAD.as_bytes() };
+        black_box(cipher.encrypt(&nonce, payload).unwrap());
+    };
+    let envelope = || {
+        black_box(envelope::seal(ring, Form::EncV3, AAD, black_box(&plaintext)).unwrap());
+    };
+    let column = || {
+        black_box(column.seal(&chain, &row, black_box(&plaintext), Target::Bound).unwrap());
+    };
+    let candidates: Vec<Candidate<'_>> = vec![
+        ("floor", Box::new(floor)),
+        ("aes-gcm", Box::new(encrypt)),
+        ("envelope", Box::new(envelope)),
+        ("column", Box::new(column)),
+    ];
+    measure.group("seal/64B", 2.0, candidates);
 }
 
 fn load(c: &mut Criterion) {
@@ -124,37 +139,63 @@ fn load(c: &mut Criterion) {
     c.bench_function("keychain/load", |b| b.iter(|| black_box(handle.load().epoch())));
 }
 
-/// The median that criterion has just written, in nanoseconds.
-fn median(group: &str, function: &str) -> Option<f64> {
-    let target = std::env::var("CARGO_TARGET_DIR").unwrap_or_else(|_| "target".into());
-    let group = group.replace('/', "_");
-    let path = format!("{target}/criterion/{group}/{function}/new/estimates.json");
-    let estimates: serde_json::Value =
-        serde_json::from_str(&std::fs::read_to_string(path).ok()?).ok()?;
-    estimates["median"]["point_estimate"].as_f64()
+impl Measure for Criterion {
+    fn group(&mut self, name: &str, _goal: f64, candidates: Vec<Candidate<'_>>) {
+        let mut group = self.benchmark_group(name);
+        for (name, mut candidate) in candidates {
+            group.bench_function(name, |b| b.iter(&mut candidate));
+        }
+        group.finish();
+    }
 }
 
-fn ratios() {
-    println!("\n{:<12} {:>10} {:>12} {:>12} {:>8}", "", "floor", "envelope", "column", "goal");
-    for (group, goal) in
-        [("open/64B", 1.6), ("open/1KiB", 1.5), ("open/16KiB", 1.35), ("seal/64B", 2.0)]
-    {
-        let medians = [median(group, "floor"), median(group, "envelope"), median(group, "column")];
-        if let [Some(floor), Some(envelope), Some(column)] = medians {
-            let (e, c) = (envelope / floor, column / floor);
-            println!("{group:<12} {floor:>7.0} ns {e:>10.2} × {c:>10.2} × {goal:>6.2} ×");
+/// Prints one row a group.
+struct Ratios;
+
+impl Measure for Ratios {
+    fn group(&mut self, name: &str, goal: f64, mut candidates: Vec<Candidate<'_>>) {
+        const ROUND: Duration = Duration::from_micros(200);
+        let start = Instant::now();
+        (0..1000).for_each(|_| candidates[0].1());
+        let turns = (1000.0 * ROUND.as_secs_f64() / start.elapsed().as_secs_f64()) as u32 + 1;
+
+        let rounds: Vec<Vec<f64>> = (0..1001)
+            .map(|_| {
+                let time = |(_, candidate): &mut Candidate<'_>| {
+                    let start = Instant::now();
+                    (0..turns).for_each(|_| candidate());
+                    start.elapsed().as_secs_f64() * 1e9 / f64::from(turns)
+                };
+                candidates.iter_mut().map(time).collect()
+            })
+            .collect();
+        let median = |of: &dyn Fn(&Vec<f64>) -> f64| {
+            let mut values: Vec<f64> = rounds.iter().map(of).collect();
+            values.sort_by(f64::total_cmp);
+            values[values.len() / 2]
+        };
+        print!("{name:<12} {:>8.0} ns", median(&|round| round[0]));
+        for index in 1..candidates.len() {
+            print!(" {:>9.2} ×", median(&|round| round[index] / round[0]));
         }
+        println!(" {goal:>9.2} ×");
     }
 }
 
 fn main() {
     let mut criterion = Criterion::default()
-        .warm_up_time(Duration::from_millis(500))
-        .measurement_time(Duration::from_secs(2))
+        .warm_up_time(Duration::from_millis(300))
+        .measurement_time(Duration::from_secs(1))
         .configure_from_args();
     open(&mut criterion);
     seal(&mut criterion);
     load(&mut criterion);
     criterion.final_summary();
-    ratios();
+
+    println!(
+        "\n{:<12} {:>11} {:>11} {:>11} {:>11} {:>11}",
+        "median", "floor", "aes-gcm", "envelope", "column", "goal"
+    );
+    open(&mut Ratios);
+    seal(&mut Ratios);
 }
