@@ -153,7 +153,12 @@ mod sqlite {
         pub async fn migrate(&self) -> Result<(), QueueError> {
             let mut migrations = SqliteStorage::migrations();
             migrations.table_name = "apalis_migrations".into();
-            migrations.run(&self.0).await.map_err(|e| QueueError(e.to_string()))
+            // One transaction for all of it: the write lock keeps two processes apart.
+            let failed = |error: sqlx::migrate::MigrateError| QueueError(error.to_string());
+            let mut transaction =
+                self.0.begin_with("BEGIN IMMEDIATE").await.map_err(|e| failed(e.into()))?;
+            migrations.run_direct(None, &mut *transaction, false).await.map_err(failed)?;
+            transaction.commit().await.map_err(|e| failed(e.into()))
         }
     }
 

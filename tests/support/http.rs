@@ -29,6 +29,11 @@ impl Client {
         Self { bearer: Some(token.to_owned()), ..*self }
     }
 
+    /// Its token, if it bears one.
+    pub fn bearer(&self) -> Option<&str> {
+        self.bearer.as_deref()
+    }
+
     pub async fn get(&self, path: &str) -> Answer {
         self.ask(Method::GET, path, None).await.unwrap()
     }

@@ -49,9 +49,14 @@ fn migrator() -> Migrator {
 impl Data for SqliteData {
     async fn migrate(&self) -> Result<(), DataError> {
         let known = super::newest(&migrator());
-        match migrator().run(&self.pool).await {
+        // One transaction for all of it: the write lock keeps two processes apart.
+        let mut transaction = self.pool.begin_with(BEGIN_WRITING).await?;
+        match migrator().run_direct(None, &mut *transaction, false).await {
             Err(MigrateError::VersionMissing(found)) => Err(DataError::Newer { found, known }),
-            done => Ok(done?),
+            done => {
+                done?;
+                Ok(transaction.commit().await?)
+            }
         }
     }
 

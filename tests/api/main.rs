@@ -1,0 +1,41 @@
+//! The reference API as a client sees it: the compiled binary, over real HTTP, on
+//! both databases. What is written to its log is searched for every secret used.
+
+#![cfg(feature = "api")]
+#![allow(clippy::unwrap_used, reason = "a test ends where it fails")]
+#![allow(missing_docs, unreachable_pub, reason = "a test has no reader but its own")]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod app;
+mod problems;
+mod resources;
+mod sessions;
+mod start;
+mod tokens;
+
+/// Runs a scenario of one name on both databases.
+macro_rules! on_both_databases {
+    ($($scenario:ident),* $(,)?) => {$(
+        mod $scenario {
+            use crate::app::Api;
+
+            #[tokio::test]
+            async fn on_sqlite() {
+                let api = Api::on_sqlite().await;
+                super::$scenario(&api).await;
+                api.end().await;
+            }
+
+            #[tokio::test]
+            #[cfg_attr(not(postgres_tests), ignore = "needs PostgreSQL; tests/run starts one")]
+            async fn on_postgres() {
+                let api = Api::on_postgres().await;
+                super::$scenario(&api).await;
+                api.end().await;
+            }
+        }
+    )*};
+}
+pub(crate) use on_both_databases;
