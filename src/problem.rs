@@ -45,7 +45,8 @@ pub struct Problem {
     title: &'static str,
     detail: String,
     members: Map<String, Value>,
-    headers: HeaderMap,
+    /// Boxed, so that a `Result` which may hold a problem stays small.
+    headers: Box<HeaderMap>,
 }
 
 impl Problem {
@@ -63,7 +64,7 @@ impl Problem {
             title,
             detail: detail.into(),
             members: Map::new(),
-            headers: HeaderMap::new(),
+            headers: Box::default(),
         }
     }
 
@@ -169,7 +170,7 @@ impl Problem {
         let body = serde_json::to_string(&self).expect("a problem is plain JSON");
         let mut response = Response::new(B::from(body));
         *response.status_mut() = self.status;
-        *response.headers_mut() = self.headers;
+        *response.headers_mut() = *self.headers;
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
         response
     }

@@ -10,12 +10,15 @@ use crate::{
 
 on_both_databases!(every_error_is_a_problem, a_value_of_ten_megabytes_gets_a_clear_answer);
 
+/// Method, path, content type and body; status and code.
+type Case = (Method, &'static str, Option<&'static str>, &'static str, u16, &'static str);
+
 async fn every_error_is_a_problem(api: &Api) {
     let admin = api.as_administrator().await;
     let bearer = format!("Bearer {}", admin.bearer().unwrap());
     let json = Some("application/json");
     let id = "/api/v1/webhooks/00000000-0000-4000-8000-000000000001";
-    let cases: &[(Method, &str, Option<&str>, &str, u16, &str)] = &[
+    let cases: &[Case] = &[
         (Method::GET, "/", None, "", 404, "not_found"),
         (Method::GET, "/api/v1/nothing", None, "", 404, "not_found"),
         (Method::GET, "/admin/nothing", None, "", 404, "not_found"),

@@ -180,10 +180,10 @@ async fn a_user_enrols_in_mfa(api: &Api) {
     let offer = ann.post("/api/v1/auth/mfa/setup", json!({ "password": password })).await;
     let offer = offer.expect(200);
     api.secret(&text(&offer["secret"]));
-    let code = |step_back| {
+    let code = |ahead| {
         let totp = totp_rs::Totp::from_url(text(&offer["otpauthUrl"])).unwrap();
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
-        totp.generate(now.as_secs() - step_back).to_string()
+        totp.generate(now.as_secs() + ahead).to_string()
     };
     // Not demanded before the user has shown a code.
     let log_in = async |code: Option<String>| {
@@ -193,9 +193,9 @@ async fn a_user_enrols_in_mfa(api: &Api) {
     log_in(None).await.expect(200);
     let wrong = ann.post("/api/v1/auth/mfa/enable", json!({ "code": "12345" })).await;
     assert_problem(&wrong, 401, "mfa_invalid");
-    ann.post("/api/v1/auth/mfa/enable", json!({ "code": code(30) })).await.expect(204);
+    ann.post("/api/v1/auth/mfa/enable", json!({ "code": code(0) })).await.expect(204);
     assert_problem(&log_in(None).await, 401, "mfa_required");
-    let tokens = log_in(Some(code(0))).await.expect(200)["tokens"].clone();
+    let tokens = log_in(Some(code(30))).await.expect(200)["tokens"].clone();
     assert_eq!(claims(&tokens["accessToken"])["mfa"], true);
 
     // A session that began without MFA is over, and the seed cannot be replaced.

@@ -9,8 +9,11 @@ use crate::{
     support::{postgres, sqlite},
 };
 
+/// Whether a reason covers a token of this header and payload.
+type Covers = fn(&Value, &Value) -> bool;
+
 /// What we refuse although Breeze accepts it (FORMATS section 0.5).
-const REFUSED: &[(&str, fn(&Value, &Value) -> bool)] = &[
+const REFUSED: &[(&str, Covers)] = &[
     ("exp is required", |_, payload| payload.get("exp").is_none()),
     ("sub is required", |_, payload| payload["sub"].as_str().is_none_or(str::is_empty)),
     ("a request bears an access token", |_, payload| payload["type"] != "access"),
@@ -30,7 +33,7 @@ async fn breezes_tokens_are_accepted_and_its_forgeries_refused_on_sqlite() {
 #[tokio::test]
 #[cfg_attr(not(postgres_tests), ignore = "needs PostgreSQL; tests/run starts one")]
 async fn breezes_tokens_are_accepted_and_its_forgeries_refused_on_postgres() {
-    present_every_token(|| async { Db::Postgres(postgres::database().await) }).await;
+    present_every_token(|| async { Db::Postgres(Box::new(postgres::database().await)) }).await;
 }
 
 /// Presents each token that is judged alike today and when it was made: those of

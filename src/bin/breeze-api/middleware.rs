@@ -3,15 +3,13 @@
 use std::{any::Any, time::Duration};
 
 use axum::{
-    extract::{MatchedPath, Request},
+    extract::{MatchedPath, Request, State},
     middleware::Next,
     response::{IntoResponse, Response},
 };
 use breeze_rollover::problem::Problem;
 use http::{HeaderName, HeaderValue, StatusCode};
 use sqlx::types::Uuid;
-
-use crate::settings::REQUEST_TIMEOUT;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -46,9 +44,13 @@ pub(crate) fn span(request: &Request) -> tracing::Span {
     tracing::info_span!("request", id, method = %request.method(), route)
 }
 
-/// Ends a request that takes too long.
-pub(crate) async fn limit_time(request: Request, next: Next) -> Response {
-    match tokio::time::timeout(REQUEST_TIMEOUT, next.run(request)).await {
+/// Ends a request that takes longer than `limit`.
+pub(crate) async fn limit_time(
+    State(limit): State<Duration>,
+    request: Request,
+    next: Next,
+) -> Response {
+    match tokio::time::timeout(limit, next.run(request)).await {
         Ok(response) => response,
         Err(_) => Problem::unavailable(
             "the request took too long and was given up; try again",
@@ -79,4 +81,39 @@ pub(crate) async fn method_not_allowed() -> Problem {
         "Method not allowed",
         "the address takes the methods of the Allow header",
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::{Router, body::Body, middleware as layers, routing::get};
+    use tower::ServiceExt;
+    use tower_http::catch_panic::CatchPanicLayer;
+
+    use super::*;
+
+    async fn answer(router: Router) -> (StatusCode, String) {
+        let response = router.oneshot(Request::new(Body::empty())).await.unwrap();
+        assert_eq!(response.headers()["content-type"], "application/problem+json");
+        let status = response.status();
+        let body = axum::body::to_bytes(response.into_body(), 1 << 16).await.unwrap();
+        (status, String::from_utf8(body.to_vec()).unwrap())
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_a_problem_that_tells_nothing_of_it() {
+        let panics = get(async || -> StatusCode { panic!("the secret is hunter2") });
+        let router: Router = Router::new().route("/", panics);
+        let (status, body) = answer(router.layer(CatchPanicLayer::custom(answer_panic))).await;
+        assert_eq!(status, StatusCode::INTERNAL_SERVER_ERROR);
+        assert!(body.contains(r#""code":"internal""#) && !body.contains("hunter2"), "{body}");
+    }
+
+    #[tokio::test]
+    async fn a_request_that_takes_too_long_is_given_up() {
+        let never = get(|| async { std::future::pending::<()>().await });
+        let limit = layers::from_fn_with_state(Duration::from_millis(1), limit_time);
+        let (status, body) = answer(Router::new().route("/", never).layer(limit)).await;
+        assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
+        assert!(body.contains(r#""code":"timeout""#), "{body}");
+    }
 }

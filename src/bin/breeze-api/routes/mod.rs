@@ -20,7 +20,7 @@ use breeze_rollover::{
 };
 use tower_http::{catch_panic::CatchPanicLayer, trace::TraceLayer};
 
-use crate::{middleware, state::App};
+use crate::{middleware, settings::REQUEST_TIMEOUT, state::App};
 
 /// The whole API over `app`, its columns sealed as `sealed` says.
 ///
@@ -43,7 +43,7 @@ pub(crate) fn router(app: App, sealed: SealedLayer, extra: Router) -> Result<Rou
         .merge(extra)
         .fallback(middleware::not_found)
         .method_not_allowed_fallback(middleware::method_not_allowed)
-        .layer(layers::from_fn(middleware::limit_time))
+        .layer(layers::from_fn_with_state(REQUEST_TIMEOUT, middleware::limit_time))
         .layer(CatchPanicLayer::custom(middleware::answer_panic))
         .layer(TraceLayer::new_for_http().make_span_with(middleware::span))
         .layer(layers::from_fn(middleware::name_request)))
