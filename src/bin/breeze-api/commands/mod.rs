@@ -110,3 +110,8 @@ pub(crate) async fn environment_keychain(database: &Database) -> anyhow::Result<
 pub(crate) fn setup(database: Database) -> Setup {
     Setup::new(database, Registry::breeze()).name(format!("command {}", std::process::id()))
 }
+
+/// Whether what a rollover waits for goes away only when people act.
+pub(crate) fn needs_people(blocked: &str) -> bool {
+    blocked.contains("quarantined") || blocked.contains("could not be looked at")
+}

@@ -15,7 +15,7 @@ use breeze_rollover::{
 use clap::Args;
 use secrecy::SecretString;
 
-use super::{Exit, bar, connect, print, print_json, setup};
+use super::{Exit, bar, connect, needs_people, print, print_json, setup};
 
 /// Begin a rollover of a secret.
 #[derive(Debug, Args)]
@@ -100,10 +100,6 @@ async fn wait(operator: &Operator, id: RolloverId, json: bool) -> anyhow::Result
         }
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
-}
-
-fn needs_people(blocked: &str) -> bool {
-    blocked.contains("quarantined") || blocked.contains("could not be looked at")
 }
 
 fn exit(view: &RolloverView) -> Exit {

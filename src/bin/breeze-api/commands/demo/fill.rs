@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use anyhow::{Context, bail};
 use breeze_rollover::{
-    column::{Kind, Registry, RowKey},
+    column::{Binding, Kind, Registry, RowKey},
     embed::Database,
     envelope::Target,
     ids::Epoch,
@@ -115,10 +115,14 @@ pub(super) async fn fill(
         for name in columns(table) {
             let column = registry.column(table, name).context("a column of the registry")?;
             let text = original(table, name, id);
-            // Bound by row, `compatible` is bound too, as it is in Breeze.
+            // What is bound to its row names its key, in Breeze too.
+            let chain = match column.binding() {
+                Binding::Row => &chains[age % 2],
+                Binding::Column => &chains[age],
+            };
             let sealed = match column.kind() {
-                Kind::Text => column.seal(&chains[age], &key, &text, Target::Compatible)?,
-                _ => column.seal_document(&chains[age], &key, &text, Target::Compatible)?,
+                Kind::Text => column.seal(chain, &key, &text, Target::Compatible)?,
+                _ => column.seal_document(chain, &key, &text, Target::Compatible)?,
             };
             // `enc:v1` is `enc:v2` without the key's name.
             query = query.bind(sealed.replace("enc:v2:v1:", "enc:v1:"));

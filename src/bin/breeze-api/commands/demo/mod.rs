@@ -30,7 +30,7 @@ use self::{
     tally::{Stage, Summary, Tally},
     traffic::Traffic,
 };
-use super::{Exit, bar, print, print_json};
+use super::{Exit, bar, needs_people, print, print_json};
 
 /// Watch both secrets of a fresh API roll over under real traffic.
 #[derive(Debug, Args)]
@@ -180,13 +180,13 @@ fn told(rollover: &Value) -> String {
 async fn roll_over(admin: &mut Admin, request: Value, bar: &ProgressBar) -> anyhow::Result<Value> {
     let begun = admin.post("/admin/rollovers", &request).await?;
     let id = begun["id"].as_str().context("a rollover without an id")?.to_owned();
-    let settled = Instant::now();
+    let began = Instant::now();
     loop {
         let seen = admin.get(&format!("/admin/rollovers/{id}")).await?;
         let phase = seen["phase"].as_str().unwrap_or("?");
         match seen["progress"]["scanned"].as_u64() {
             Some(scanned) => bar.set_position(scanned),
-            None => bar.set_position(settled.elapsed().as_secs().min(bar.length().unwrap_or(0))),
+            None => bar.set_position(began.elapsed().as_secs().min(bar.length().unwrap_or(0))),
         }
         bar.set_message(format!("{} {phase}", seen["secret"].as_str().unwrap_or("?")));
         match phase {
@@ -197,6 +197,8 @@ async fn roll_over(admin: &mut Admin, request: Value, bar: &ProgressBar) -> anyh
             "requested" | "staged" | "promoted" | "drained" => {}
             _ => anyhow::bail!("the rollover ended as {phase}: {seen}"),
         }
+        let blocked = seen["blockedBy"].as_str().unwrap_or_default();
+        ensure!(!needs_people(blocked), "the rollover waits for an operator: {blocked}");
         tokio::time::sleep(Duration::from_millis(150)).await;
     }
 }
