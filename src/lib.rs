@@ -1,12 +1,16 @@
-#![doc = "Zero-downtime key rollovers inside the API process."]
+#![doc = include_str!("../README.md")]
 #![cfg_attr(test, allow(clippy::unwrap_used))]
+#![cfg_attr(
+    not(any(feature = "postgres", feature = "sqlite")),
+    allow(dead_code, reason = "what only a backend calls")
+)]
 
 #[cfg(feature = "admin")]
 pub mod admin;
 pub mod catalog;
 pub mod clock;
 pub mod column;
-#[cfg(feature = "worker")]
+#[cfg(all(feature = "worker", any(feature = "postgres", feature = "sqlite")))]
 pub mod embed;
 pub mod envelope;
 pub mod ids;

@@ -31,6 +31,7 @@ impl Database {
     ///
     /// # Errors
     /// [`DatabaseError`] for a URL of another kind, and when it does not answer.
+    #[cfg_attr(not(feature = "postgres"), expect(unused_variables, reason = "a file is one"))]
     pub async fn connect(url: &str, connections: u32) -> Result<Self, DatabaseError> {
         match url.split_once(':').map(|(scheme, _)| scheme) {
             #[cfg(feature = "postgres")]

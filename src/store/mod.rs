@@ -14,11 +14,13 @@ mod error;
 #[cfg(feature = "postgres")]
 pub mod postgres;
 mod record;
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
 mod refusal;
 mod rows;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
 pub mod step;
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
 mod stored;
 
 use std::{fmt, time::Duration};

@@ -41,7 +41,7 @@ struct LazyCounts {
     dropped: AtomicU64,
 }
 
-/// [`LazyCounts`] at one moment.
+/// What became of the offers of this process, at one moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct LazyTotals {

@@ -9,11 +9,13 @@ mod bulk;
 mod drive;
 mod error;
 mod lazy;
+mod look;
 mod observe;
 mod pace;
 mod queue;
 mod rehearse;
 pub mod rewrap;
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
 mod run;
 pub mod sweep;
 
@@ -37,6 +39,7 @@ pub use queue::PgQueue;
 pub use queue::SqliteQueue;
 pub use queue::{Queue, QueueError, Task};
 pub use rehearse::Impact;
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
 pub use run::WorkerBackend;
 
 use rewrap::RewrapError;

@@ -5,13 +5,13 @@
 
 use std::{fmt, time::Duration};
 
-use apalis::prelude::{TaskBuilder, TaskSink};
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
 use crate::ids::RolloverId;
 
 /// The queue's name in the database.
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
 pub(super) const QUEUE: &str = "breeze-rollover";
 
 /// One task.
@@ -50,11 +50,10 @@ pub struct QueueError(pub(super) String);
 
 #[cfg(feature = "postgres")]
 mod postgres {
+    use apalis::prelude::{TaskBuilder, TaskSink};
     use apalis_postgres::{Config, PgPool, PostgresStorage};
 
-    use super::{
-        Duration, QUEUE, Queue, QueueError, Task, TaskBuilder, TaskSink, async_trait, fmt,
-    };
+    use super::{Duration, QUEUE, Queue, QueueError, Task, async_trait, fmt};
 
     /// The queue on PostgreSQL, in the schema `apalis`.
     #[derive(Clone)]
@@ -119,11 +118,10 @@ mod postgres {
 
 #[cfg(feature = "sqlite")]
 mod sqlite {
+    use apalis::prelude::{TaskBuilder, TaskSink};
     use apalis_sqlite::{Config, SqlitePool, SqliteStorage};
 
-    use super::{
-        Duration, QUEUE, Queue, QueueError, Task, TaskBuilder, TaskSink, async_trait, fmt,
-    };
+    use super::{Duration, QUEUE, Queue, QueueError, Task, async_trait, fmt};
 
     /// The queue on SQLite, beside everything else.
     #[derive(Clone)]

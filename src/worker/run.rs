@@ -16,28 +16,6 @@ const TICK: Duration = Duration::from_secs(5);
 const MOMENTS: Duration = Duration::from_secs(1);
 
 impl Worker {
-    /// Puts a look at `rollover` into the queue. Looks that fall into the same
-    /// second are one.
-    ///
-    /// # Errors
-    /// [`DriveError`] when the queue does not answer.
-    pub async fn look_at(&self, rollover: RolloverId, after: Duration) -> Result<(), DriveError> {
-        let Some(queue) = &self.queue else { return Ok(()) };
-        let due = self.replica.clock().now().plus(after);
-        let key = format!("drive:{rollover}:{}", due.as_seconds());
-        Ok(queue.put(Work::Drive { rollover }, after, key).await?)
-    }
-
-    /// Looks at `rollover` as soon as possible, whatever is queued.
-    ///
-    /// # Errors
-    /// [`DriveError`] when the queue does not answer.
-    pub async fn look_now(&self, rollover: RolloverId) -> Result<(), DriveError> {
-        let Some(queue) = &self.queue else { return Ok(()) };
-        let key = format!("drive:{rollover}:now:{}", uuid::Uuid::now_v7());
-        Ok(queue.put(Work::Drive { rollover }, Duration::ZERO, key).await?)
-    }
-
     async fn handle(&self, task: Work) -> Result<(), DriveError> {
         match task {
             Work::Drive { rollover } => {
