@@ -41,7 +41,7 @@ use crate::{
     operator::Operator,
     replica::{Membership, Replica, ReplicaError},
     store::{
-        StoreError,
+        StoreError, Survey,
         custody::{RootKeyError, RootKeys},
     },
     token::Lifetimes,
@@ -159,6 +159,8 @@ impl Setup {
     /// [`StartError`] says what to do; nothing is served then.
     pub async fn start(self) -> Result<Rollovers, StartError> {
         self.database.check().await?;
+        let survey = self.database.store().survey(&self.registry).await?;
+        tell(&survey);
         let file = match self.environment.strictness() {
             Strictness::Production => None,
             Strictness::Development | Strictness::Test => self.database.root_key_file(),
@@ -210,9 +212,25 @@ impl Setup {
             operator: Operator::new(worker, self.horizon).watching(lazy.clone()),
             lazy,
             notes: joined.notes,
+            survey,
             stop,
             tasks: Mutex::new(tasks),
         })
+    }
+}
+
+/// Tells of what stands in the way of a rewrap. It is no reason not to serve: a
+/// rollover that needs the column waits, and says for what.
+fn tell(survey: &Survey) {
+    for fault in &survey.faults {
+        if fault.blocks() {
+            tracing::warn!(%fault, "a registered column cannot be rewrapped");
+        } else {
+            tracing::debug!(%fault, "a registered table is not in this database");
+        }
+    }
+    for column in &survey.unregistered {
+        tracing::warn!(column, "it holds envelopes and is not registered: no rollover covers it");
     }
 }
 
@@ -239,6 +257,7 @@ pub struct Rollovers {
     operator: Operator,
     lazy: LazyRewrap,
     notes: Vec<Note>,
+    survey: Survey,
     stop: watch::Sender<bool>,
     tasks: Mutex<Vec<JoinHandle<()>>>,
 }
@@ -291,6 +310,12 @@ impl Rollovers {
     #[must_use]
     pub fn notes(&self) -> &[Note] {
         &self.notes
+    }
+
+    /// The registry against the live schema, as it was at the start.
+    #[must_use]
+    pub const fn survey(&self) -> &Survey {
+        &self.survey
     }
 
     /// What lazy rewrap did in this process.
