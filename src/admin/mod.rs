@@ -17,7 +17,8 @@
 //! 1. Every route demands an access token of system scope with MFA: the router
 //!    brings its own [`JwtLayer`], so that nesting it cannot leave it open.
 //! 2. No key, value or token is in any answer, log or audit entry.
-//! 3. Every refused call that names who asked is an audit entry too.
+//! 3. Every refused call that names who asked, also one without the scope or MFA,
+//!    is an audit entry too.
 
 mod body;
 mod guard;
@@ -48,10 +49,8 @@ struct Admin {
 /// [`NoKeyring`] when the keychain has no key to verify tokens with.
 pub fn router(operator: Operator) -> Result<Router, NoKeyring> {
     let replica = operator.worker().replica();
-    let jwt = JwtLayer::new(replica.keychain())?
-        .clock(Arc::clone(replica.clock()))
-        .require_scope(Scope::System)
-        .require_mfa();
+    let names = JwtLayer::new(replica.keychain())?.clock(Arc::clone(replica.clock()));
+    let demands = names.clone().require_scope(Scope::System).require_mfa();
     let admin = Admin { operator: Arc::new(operator) };
     Ok(Router::new()
         .route("/secrets", get(views::secrets))
@@ -70,7 +69,8 @@ pub fn router(operator: Operator) -> Result<Router, NoKeyring> {
             Problem::not_found("there is no such admin endpoint; the README lists them")
         })
         .method_not_allowed_fallback(problem::method_not_allowed)
+        .layer(demands)
         .layer(middleware::from_fn_with_state(admin.clone(), guard::record_refusals))
-        .layer(jwt)
+        .layer(names)
         .with_state(admin))
 }

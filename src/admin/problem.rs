@@ -19,6 +19,7 @@ impl From<Refusal> for Problem {
                 .with("rollover", id.to_string()),
             Refusal::Conflict => Self::conflict(detail).coded("changed_meanwhile"),
             Refusal::Illegal(_)
+            | Refusal::Spent(_)
             | Refusal::AtItsEnd(_)
             | Refusal::NotDraining(_)
             | Refusal::NotRetired(_) => Self::conflict(detail).coded("wrong_phase"),

@@ -41,6 +41,11 @@ pub enum Refusal {
     /// The phase does not allow it.
     #[error("{0}; a key that is retired comes back by a rollover of its own")]
     Illegal(#[from] IllegalTransition),
+    /// The old key cannot be primary again.
+    #[error(
+        "key {0} has sealed as often as random nonces allow, so it cannot seal again; let the rollover go on"
+    )]
+    Spent(KeyId),
     /// It is at its end.
     #[error("the rollover is {0}, so there is nothing left to pause, resume or limit")]
     AtItsEnd(Phase),

@@ -22,10 +22,10 @@ use crate::{
     catalog::{Class, Secret},
     envelope::Target,
     ids::RolloverId,
-    keyring::{KeyState, Origin, sources::check_value},
+    keyring::{KeyState, Origin, SEAL_LIMIT, sources::check_value},
     rollover::{Action, Blocker, Mode, Phase, Rollover, World, plan},
     store::{Actor, Change, Committed, step},
-    worker::{LazyRewrap, LazyTotals, Worker, primary},
+    worker::{LazyRewrap, LazyTotals, Next, Worker, primary},
 };
 
 /// What an operator asks for.
@@ -141,7 +141,7 @@ impl Operator {
             Committed::Busy(running) => return Err(Refusal::Busy(running)),
             Committed::Conflict => return Err(Refusal::Conflict),
         }
-        self.worker.look_now(rollover.id).await?;
+        self.worker.look_now(rollover.id).await;
         self.rollover(rollover.id).await
     }
 
@@ -182,13 +182,24 @@ impl Operator {
     /// Makes the old key primary again, and rewraps back.
     ///
     /// # Errors
-    /// [`Refusal::Illegal`] once the old key is retired by a graceful rollover's end.
+    /// [`Refusal::Illegal`] once the old key is retired by a graceful rollover's end,
+    /// [`Refusal::Spent`] when the old key has no seals left.
     pub async fn roll_back(
         &self,
         id: RolloverId,
         actor: Actor,
         why: &str,
     ) -> Result<Rollover, Refusal> {
+        let rollover = self.rollover(id).await?;
+        let custody = self.worker.replica().store().custody().await?;
+        let is_spent = custody.keys.iter().any(|key| {
+            (key.secret, &key.id) == (rollover.secret, &rollover.from_key)
+                && key.seals >= SEAL_LIMIT
+        });
+        // Before promotion there is nothing to go back to: the old key never left.
+        if is_spent && matches!(rollover.phase, Phase::Promoted | Phase::Drained) {
+            return Err(Refusal::Spent(rollover.from_key));
+        }
         self.change(id, actor, why, |step| Ok(step.roll_back()?)).await
     }
 
@@ -207,11 +218,12 @@ impl Operator {
             .await
     }
 
-    /// Retires the old key now, if nothing needs it; `accept_quarantined` decides
-    /// that values which no key opens do not count.
+    /// Retires the key that runs dry now, if nothing needs it: the old one, or the
+    /// new one on the way back. `accept_quarantined` decides that values which no
+    /// key opens do not count.
     ///
     /// # Errors
-    /// [`Refusal::StillNeeded`] names what still needs the old key.
+    /// [`Refusal::StillNeeded`] names what still needs the key.
     pub async fn retire(
         &self,
         id: RolloverId,
@@ -219,11 +231,10 @@ impl Operator {
         why: &str,
         accept_quarantined: bool,
     ) -> Result<Rollover, Refusal> {
-        let world = self.world(id).await?;
-        if !matches!(world.rollover.phase, Phase::Promoted | Phase::Drained) {
+        let mut world = self.world(id).await?;
+        if world.rollover.draining_key().is_none() {
             return Err(Refusal::NotDraining(world.rollover.phase));
         }
-        let mut world = world;
         world.rollover.accept_quarantined |= accept_quarantined;
         if let Some(needed) = self.still_needed(&mut world).await? {
             return Err(Refusal::StillNeeded(needed));
@@ -231,11 +242,13 @@ impl Operator {
         if accept_quarantined {
             self.change(id, actor, why, |step| Ok(step.accept_quarantined())).await?;
         }
-        self.worker.drive(id).await?;
-        self.rollover(id).await
+        match self.worker.drive(id).await? {
+            Next::After(_, blocker) => Err(Refusal::StillNeeded(blocker.to_string())),
+            Next::Never => self.rollover(id).await,
+        }
     }
 
-    /// What the old key of a draining rollover is still needed for.
+    /// What the key that runs dry is still needed for.
     async fn still_needed(&self, world: &mut World) -> Result<Option<String>, Refusal> {
         let planned = match (plan(world).action, world.rollover.secret.entry().class) {
             (Action::Wait(Blocker::Bulk) | Action::BeginPass | Action::TakeCensus, _) => {
@@ -341,7 +354,7 @@ impl Operator {
                 now: world.now,
             })?;
             if let Committed::Done(_) = self.worker.commit(&change).await? {
-                self.worker.look_now(id).await?;
+                self.worker.look_now(id).await;
                 return self.rollover(id).await;
             }
         }

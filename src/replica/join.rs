@@ -90,7 +90,11 @@ impl Membership {
         let notes = replica.agree(&declared).await?;
         let custody = replica.store.custody().await?;
         replica.apply(&custody).await?;
-        replica.beat().await?;
+        // From the beat on, others wait for this replica. What they changed before
+        // it, they changed without waiting: that must be applied before it serves.
+        while replica.beat().await? > replica.handle.load().epoch() {
+            replica.refresh().await?;
+        }
         Ok(Joined { replica: Arc::new(replica), notes })
     }
 }

@@ -203,10 +203,15 @@ impl Replica {
         let keychain = custody::keychain(custody, &self.root, &self.budgets, &[])?;
         let reopened = self.reopened(custody).await?;
         let opening = custody::keychain(custody, &self.root, &self.budgets, &reopened)?;
-        let older = self.handle.load_full();
-        match self.handle.publish(keychain) {
-            Ok(()) => self.snapshots().replaced(&older, opening),
-            Err(stale) => tracing::debug!(%stale, "another task was first"),
+        {
+            // One at a time: every keychain that was ever published is watched until
+            // its last request ends, and nobody asks in between.
+            let mut snapshots = self.snapshots();
+            let older = self.handle.load_full();
+            match self.handle.publish(keychain) {
+                Ok(()) => snapshots.replaced(&older, opening),
+                Err(stale) => tracing::debug!(%stale, "another task was first"),
+            }
         }
         tracing::info!(epoch = %custody.epoch, "keychain published");
         Ok(())

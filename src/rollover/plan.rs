@@ -34,6 +34,8 @@ pub struct World {
     pub longest_lifetime: Duration,
     /// How far the bulk rewrap of this pass is (sealing secrets).
     pub bulk: Bulk,
+    /// From when on another pass may begin, after one that changed nothing.
+    pub retry_at: Option<Timestamp>,
     /// The present moment.
     pub now: Timestamp,
 }
@@ -64,6 +66,8 @@ pub enum Bulk {
 pub enum Action {
     /// Make the report of a dry run.
     Rehearse,
+    /// Give up: the key that it was to replace is not primary any more.
+    GiveUp,
     /// Put the new key in custody, accepted everywhere.
     Stage,
     /// Make the new key primary; the old one keeps being accepted, unless the
@@ -111,6 +115,11 @@ pub enum Blocker {
     /// The bulk rewrap is at work.
     #[error("the bulk rewrap is at work")]
     Bulk,
+    /// Rows that a whole pass did not change.
+    #[error(
+        "{0} row(s) stay stale although a pass went over them; see whether a trigger or another writer puts them back; a pass begins every minute"
+    )]
+    Stale(u64),
     /// Values that no key opens.
     #[error(
         "{0} value(s) that no key opens are quarantined; repair them, or retire with acceptQuarantined"
@@ -151,6 +160,9 @@ pub fn plan(world: &World) -> Planned {
     match rollover.phase {
         Phase::Requested if rollover.dry_run => {
             planned(Action::Rehearse, "a dry run changes nothing")
+        }
+        Phase::Requested | Phase::Staged if world.from_state != KeyState::Primary => {
+            planned(Action::GiveUp, "the key that it was to replace is not primary any more")
         }
         Phase::Requested => planned(Action::Stage, "a key is read everywhere before it is used"),
         Phase::Staged if world.behind.is_empty() => {
@@ -202,6 +214,9 @@ fn drain_sealing(world: &World, done: Action) -> Planned {
         Bulk::Running => wait(Blocker::Bulk),
         Bulk::PassDone => planned(Action::TakeCensus, "the pass is done"),
         Bulk::Counted { unseen, .. } if unseen > 0 => wait(Blocker::Unseen(unseen)),
+        Bulk::Counted { stale, .. } if stale > 0 && world.retry_at > Some(world.now) => {
+            wait(Blocker::Stale(stale))
+        }
         Bulk::Counted { stale, .. } if stale > 0 => {
             planned(Action::BeginPass, "the census found values that changed meanwhile")
         }
@@ -282,6 +297,7 @@ mod tests {
             unsettled: vec![],
             longest_lifetime: Duration::from_secs(900),
             bulk: Bulk::NotBegun,
+            retry_at: None,
             now: Timestamp::from_seconds(200),
         }
     }
@@ -299,6 +315,25 @@ mod tests {
         assert_eq!(action(&world), Action::Wait(Blocker::Replicas(1)));
         world.behind.clear();
         assert_eq!(action(&world), Action::Promote);
+    }
+
+    #[test]
+    fn a_rollover_from_a_key_that_is_not_primary_any_more_is_given_up() {
+        for phase in [Phase::Requested, Phase::Staged] {
+            let mut world = world(Secret::JwtSecret, Mode::Graceful, phase);
+            world.from_state = KeyState::Retired;
+            assert_eq!(action(&world), Action::GiveUp);
+        }
+    }
+
+    #[test]
+    fn a_pass_that_changed_nothing_is_not_followed_by_another_at_once() {
+        let mut world = world(Secret::AppEncryptionKey, Mode::Graceful, Phase::Promoted);
+        world.bulk = Bulk::Counted { stale: 2, quarantined: 0, unseen: 0 };
+        world.retry_at = Some(Timestamp::from_millis(200_001));
+        assert_eq!(action(&world), Action::Wait(Blocker::Stale(2)));
+        world.now = Timestamp::from_millis(200_001);
+        assert_eq!(action(&world), Action::BeginPass);
     }
 
     #[test]

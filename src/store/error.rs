@@ -8,6 +8,9 @@ pub enum StoreError {
     /// The database did not answer, or refused.
     #[error("the database did not do it: {0}")]
     Database(#[source] sqlx::Error),
+    /// The database is not there, or went away.
+    #[error("the database does not answer ({0}); see that it runs, and that DATABASE_URL names it")]
+    Unreachable(#[source] sqlx::Error),
     /// The control tables are missing.
     #[error(
         "the control tables are missing; run `breeze-api migrate` with a role that may create them"
@@ -71,6 +74,12 @@ impl From<sqlx::Error> for StoreError {
         if let Some(cause) = super::sqlite::cause(&error) {
             return cause;
         }
-        Self::Database(error)
+        match error {
+            sqlx::Error::Io(_)
+            | sqlx::Error::Tls(_)
+            | sqlx::Error::PoolTimedOut
+            | sqlx::Error::PoolClosed => Self::Unreachable(error),
+            error => Self::Database(error),
+        }
     }
 }

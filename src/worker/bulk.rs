@@ -3,7 +3,8 @@
 //! 1. Once a second the rollover is read again: a pause, a roll-back, a newer pass
 //!    or a new ceiling is heeded within that time.
 //! 2. A batch uses the keychain of its own moment, never that of its range.
-//! 3. On shutdown the batch in hand is finished, and the range is left to others
+//! 3. A ceiling holds for all tasks of all replicas together.
+//! 4. On shutdown the batch in hand is finished, and the range is left to others
 //!    when its lease runs out.
 
 use std::time::{Duration, Instant};
@@ -13,8 +14,8 @@ use super::{
     rewrap::{Batch, BatchEnd, aims},
 };
 use crate::{
+    envelope::Target,
     ids::{Epoch, RolloverId},
-    rollover::Rollover,
     store::{Range, StoreError, TableShape},
 };
 
@@ -25,11 +26,13 @@ pub const RANGE_LEASE: Duration = Duration::from_secs(10);
 const HEED: Duration = Duration::from_secs(1);
 
 impl Worker {
-    /// Takes free ranges of `pass` one after the other, until none is left.
+    /// Takes free ranges of `pass` one after the other, until none is left. Does
+    /// nothing where this process rewraps as many ranges at once as it should.
     ///
     /// # Errors
     /// [`DriveError`] when the store does not answer; every finished batch stays.
     pub async fn rewrap(&self, rollover: RolloverId, pass: u32) -> Result<(), DriveError> {
+        let Ok(_at_work) = self.rewrapping.try_acquire() else { return Ok(()) };
         let store = self.replica.store();
         let survey = store.survey(&self.registry).await?;
         while let Some(orders) = self.orders(rollover, pass).await? {
@@ -44,21 +47,33 @@ impl Worker {
         Ok(())
     }
 
-    /// The rollover's row, as long as `pass` is what it wants done.
-    async fn orders(&self, id: RolloverId, pass: u32) -> Result<Option<Rollover>, StoreError> {
+    /// What the rollover wants done, as long as that is `pass`.
+    async fn orders(&self, id: RolloverId, pass: u32) -> Result<Option<Orders>, StoreError> {
         if self.is_shutting_down() {
             return Ok(None);
         }
-        let rollover = self.replica.store().rollover(id).await?;
-        Ok(rollover
-            .filter(|r| r.pass == pass && r.paused_at.is_none() && r.draining_key().is_some()))
+        let store = self.replica.store();
+        let rollover = store.rollover(id).await?.filter(|rollover| {
+            rollover.pass == pass
+                && rollover.paused_at.is_none()
+                && rollover.draining_key().is_some()
+        });
+        let Some(rollover) = rollover else { return Ok(None) };
+        let ceiling = match rollover.max_rows_per_second {
+            None => None,
+            Some(rows) => {
+                let live = store.replicas().await?.iter().filter(|replica| replica.live).count();
+                Some(rows / u32::try_from(live.max(1)).unwrap_or(u32::MAX))
+            }
+        };
+        Ok(Some(Orders { target: rollover.target, ceiling }))
     }
 
     async fn rewrap_range(
         &self,
         table: &TableShape,
         range: &mut Range,
-        mut orders: Rollover,
+        mut orders: Orders,
     ) -> Result<(), DriveError> {
         let store = self.replica.store();
         let (mut read_at, mut keys_of, mut finals) = (Instant::now(), Epoch(0), vec![]);
@@ -74,7 +89,11 @@ impl Worker {
             }
             let keys = self.replica.opening_keychain();
             if finals.is_empty() || keys_of != keys.epoch() {
-                finals = aims(table, &keys, orders.target)?;
+                let Ok(fresh) = aims(table, &keys, orders.target) else {
+                    // The census tells of columns whose secret has no key.
+                    return Ok(store.finish_range(range).await?);
+                };
+                finals = fresh;
                 keys_of = keys.epoch();
             }
             let batch = Batch {
@@ -85,7 +104,7 @@ impl Worker {
                 target: orders.target,
                 lease: RANGE_LEASE,
             };
-            let ceiling = self.share_of(orders.max_rows_per_second);
+            let ceiling = self.share_of(orders.ceiling);
             let limit = self.pace().batch(ceiling);
             let now = self.replica.clock().now();
             match batch.run(range, limit, now).await? {
@@ -103,8 +122,17 @@ impl Worker {
         }
     }
 
-    /// This task's share of a ceiling for the whole rollover.
+    /// This task's share of the process's ceiling.
     fn share_of(&self, ceiling: Option<u32>) -> Option<u32> {
-        ceiling.map(|rows| (rows / self.parts.max(1)).max(1))
+        let at_work = self.parts as usize - self.rewrapping.available_permits();
+        ceiling.map(|rows| (rows / u32::try_from(at_work).unwrap_or(u32::MAX).max(1)).max(1))
     }
+}
+
+/// What a pass is to do now.
+#[derive(Debug, Clone, Copy)]
+struct Orders {
+    target: Target,
+    /// Rows a second, for this process.
+    ceiling: Option<u32>,
 }

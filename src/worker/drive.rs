@@ -6,7 +6,11 @@
 //!    done again: this one looks again.
 //! 3. A key is retired only after a proof taken right before.
 
-use std::time::Duration;
+use std::{
+    collections::HashMap,
+    sync::{MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
 
 use serde_json::json;
 
@@ -16,7 +20,7 @@ use crate::{
     ids::RolloverId,
     keyring::Origin,
     material::Material,
-    rollover::{Action, Blocker, Mode, Planned, World, plan},
+    rollover::{Action, Blocker, Bulk, Mode, Phase, Planned, World, plan},
     store::{Actor, Change, Committed, KeyRecord, NewRange, step::Step},
 };
 
@@ -29,6 +33,9 @@ pub enum Next {
     Never,
 }
 
+/// The census that each rollover waits for: at which revision, and when.
+pub(super) type Counted = HashMap<RolloverId, (u64, Instant, Bulk)>;
+
 impl Worker {
     /// Carries `id` as far as it goes now.
     ///
@@ -38,9 +45,17 @@ impl Worker {
         loop {
             let Some(mut world) = self.observe(id).await? else { return Ok(Next::Never) };
             let mut planned = plan(&world);
-            if planned.action == Action::TakeCensus {
-                world.bulk = self.take_census(&world).await?.as_bulk();
+            if self.is_time_to_count(planned.action).await? {
+                let lately = self.counted_lately(&world);
+                world.bulk = match lately {
+                    Some(bulk) => bulk,
+                    None => self.take_census(&world).await?.as_bulk(),
+                };
                 planned = plan(&world);
+                if lately.is_none() && matches!(planned.action, Action::Wait(_)) {
+                    let count = (world.rollover.revision, Instant::now(), world.bulk);
+                    self.counted().insert(id, count);
+                }
             }
             match planned.action {
                 Action::Rest => return Ok(Next::Never),
@@ -56,6 +71,29 @@ impl Worker {
         }
     }
 
+    /// Whether a pass is done, or would have no table to go over.
+    async fn is_time_to_count(&self, action: Action) -> Result<bool, DriveError> {
+        Ok(match action {
+            Action::TakeCensus => true,
+            Action::BeginPass => {
+                self.replica.store().survey(&self.registry).await?.tables.is_empty()
+            }
+            _ => false,
+        })
+    }
+
+    /// The census that made this very rollover wait, if it is not long ago. Looks come
+    /// more often than a large database should be counted; whoever resumes the
+    /// rollover changes it, and has it counted anew.
+    fn counted_lately(&self, world: &World) -> Option<Bulk> {
+        let (revision, at, bulk) = *self.counted().get(&world.rollover.id)?;
+        (revision == world.rollover.revision && at.elapsed() < LONGEST).then_some(bulk)
+    }
+
+    fn counted(&self) -> MutexGuard<'_, Counted> {
+        self.counted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Does one step. When another replica was first, nothing happens.
     async fn perform(&self, world: &World, planned: Planned) -> Result<(), DriveError> {
         let rollover = &world.rollover;
@@ -68,6 +106,10 @@ impl Worker {
         };
         let change = match planned.action {
             Action::Rehearse => step.rehearse(self.rehearse(rollover).await?)?,
+            Action::GiveUp if rollover.phase == Phase::Requested => {
+                step.refuse(planned.because.to_owned())?
+            }
+            Action::GiveUp => step.roll_back()?,
             Action::Stage => step.stage(self.new_key(world)?)?,
             Action::Promote => step.promote()?,
             Action::Settle => step.settle(),
@@ -218,13 +260,17 @@ const RANGE_ROWS: u64 = 50_000;
 /// How many ranges one table is split into at most.
 const MOST_PARTS: u32 = 4096;
 
+/// The longest that a rollover is left alone.
+pub(super) const LONGEST: Duration = Duration::from_secs(60);
+
 /// How long to leave a blocked rollover alone. What unblocks it also wakes it;
 /// this is for what nobody reports.
 fn patience(world: &World, blocker: Blocker) -> Duration {
-    const LONGEST: Duration = Duration::from_secs(60);
     match blocker {
         Blocker::Replicas(_) | Blocker::InFlight(_) | Blocker::Bulk => Duration::from_secs(1),
         Blocker::Lifetime(until) => until.since(world.now).min(LONGEST),
-        Blocker::Paused | Blocker::Quarantined(_) | Blocker::Unseen(_) => LONGEST,
+        Blocker::Paused | Blocker::Stale(_) | Blocker::Quarantined(_) | Blocker::Unseen(_) => {
+            LONGEST
+        }
     }
 }

@@ -11,7 +11,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use serde::Serialize;
@@ -106,7 +106,7 @@ impl LazyWorker {
         shutdown: impl Future<Output = ()>,
     ) {
         let mut shutdown = std::pin::pin!(shutdown);
-        let mut tables = BTreeMap::new();
+        let mut shapes = Shapes::default();
         loop {
             let first = tokio::select! {
                 () = &mut shutdown => return,
@@ -123,20 +123,13 @@ impl LazyWorker {
             for (table, keys) in batch {
                 let keys: Vec<_> = keys.into_iter().collect();
                 let done = async {
-                    if !tables.contains_key(&table) {
-                        let survey = replica.store().survey(&registry).await?;
-                        tables = survey
-                            .tables
-                            .into_iter()
-                            .map(|t| (t.table.name().to_owned(), t))
-                            .collect();
-                    }
-                    match tables.get(&table) {
+                    match shapes.of(&table, &replica, &registry).await? {
                         Some(shape) => self.rewrap(&replica, shape, &keys, target).await,
                         None => Ok(()),
                     }
                 };
                 if let Err(error) = done.await {
+                    shapes = Shapes::default();
                     tracing::warn!(%error, table, "lazy rewrap failed; the bulk pass comes by");
                 }
             }
@@ -165,5 +158,34 @@ impl LazyWorker {
             self.counts.superseded.fetch_add(offered - rewrapped, Ordering::Relaxed);
         }
         Ok(())
+    }
+}
+
+/// The tables as the last survey found them. One that could not be rewrapped then is
+/// looked at again after a while, whatever the requests read.
+#[derive(Debug, Default)]
+struct Shapes {
+    surveyed_at: Option<Instant>,
+    tables: BTreeMap<String, TableShape>,
+}
+
+/// How often missing tables are looked for.
+const SURVEY: Duration = Duration::from_secs(60);
+
+impl Shapes {
+    async fn of(
+        &mut self,
+        table: &str,
+        replica: &Replica,
+        registry: &Registry,
+    ) -> Result<Option<&TableShape>, RewrapError> {
+        let is_fresh = self.surveyed_at.is_some_and(|at| at.elapsed() < SURVEY);
+        if !self.tables.contains_key(table) && !is_fresh {
+            let survey = replica.store().survey(registry).await?;
+            let by_name = |shape: TableShape| (shape.table.name().to_owned(), shape);
+            self.tables = survey.tables.into_iter().map(by_name).collect();
+            self.surveyed_at = Some(Instant::now());
+        }
+        Ok(self.tables.get(table))
     }
 }

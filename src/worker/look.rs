@@ -18,13 +18,13 @@ impl Worker {
         Ok(queue.put(Task::Drive { rollover }, after, key).await?)
     }
 
-    /// Looks at `rollover` as soon as possible, whatever is queued.
-    ///
-    /// # Errors
-    /// [`DriveError`] when the queue does not answer.
-    pub async fn look_now(&self, rollover: RolloverId) -> Result<(), DriveError> {
-        let Some(queue) = &self.queue else { return Ok(()) };
+    /// Looks at `rollover` as soon as possible, whatever is queued; when the queue
+    /// does not answer, at the next tick.
+    pub async fn look_now(&self, rollover: RolloverId) {
+        let Some(queue) = &self.queue else { return };
         let key = format!("drive:{rollover}:now:{}", uuid::Uuid::now_v7());
-        Ok(queue.put(Task::Drive { rollover }, Duration::ZERO, key).await?)
+        if let Err(error) = queue.put(Task::Drive { rollover }, Duration::ZERO, key).await {
+            tracing::warn!(%error, %rollover, "a rollover was not queued; the tick comes by");
+        }
     }
 }

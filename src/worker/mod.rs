@@ -44,6 +44,7 @@ pub use run::WorkerBackend;
 
 use rewrap::RewrapError;
 use sweep::{Sweep, Swept};
+use tokio::sync::Semaphore;
 
 use crate::{clock::Timestamp, column::Registry, envelope::Target, replica::Replica};
 
@@ -72,7 +73,10 @@ pub struct Worker {
     queue: Option<Arc<dyn Queue>>,
     impact: Option<Arc<dyn Impact>>,
     pace: Arc<Mutex<Pace>>,
+    counted: Arc<Mutex<drive::Counted>>,
     parts: u32,
+    /// One permit a rewrap task: the rest of the process's tasks are free to drive.
+    rewrapping: Arc<Semaphore>,
     shutting_down: Arc<AtomicBool>,
 }
 
@@ -80,13 +84,16 @@ impl Worker {
     /// A worker of `replica` on the columns of `registry`.
     #[must_use]
     pub fn new(replica: Arc<Replica>, registry: Arc<Registry>, settings: &WorkerSettings) -> Self {
+        let parts = settings.parts.max(1);
         Self {
             replica,
             registry,
             queue: None,
             impact: None,
             pace: Arc::new(Mutex::new(Pace::new(settings.set_point, settings.batch_size))),
-            parts: settings.parts.max(1),
+            counted: Arc::default(),
+            parts,
+            rewrapping: Arc::new(Semaphore::new(parts as usize)),
             shutting_down: Arc::default(),
         }
     }

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use super::{DriveError, Worker};
+use super::{DriveError, Worker, drive::LONGEST};
 use crate::{
     catalog::{Class, Secret},
+    clock::Timestamp,
     ids::{KeyId, RolloverId},
     keyring::KeyState,
     rollover::{Bulk, Rollover, World},
@@ -30,6 +31,7 @@ impl Worker {
             Some(key) => key.longest_lifetime,
             None => Duration::ZERO,
         };
+        let (bulk, retry_at) = self.bulk(&rollover).await?;
         Ok(Some(World {
             from_state: from.state,
             to_state: to.map(|key| key.state),
@@ -53,21 +55,24 @@ impl Worker {
                 .map(|replica| replica.id)
                 .collect(),
             longest_lifetime,
-            bulk: self.bulk(&rollover).await?,
+            bulk,
+            retry_at,
             now: self.replica.clock().now(),
             rollover,
         }))
     }
 
-    async fn bulk(&self, rollover: &Rollover) -> Result<Bulk, StoreError> {
+    /// How far the present pass is, and when another may follow it.
+    async fn bulk(&self, rollover: &Rollover) -> Result<(Bulk, Option<Timestamp>), StoreError> {
         if rollover.secret.entry().class != Class::Sealing || rollover.pass == 0 {
-            return Ok(Bulk::NotBegun);
+            return Ok((Bulk::NotBegun, None));
         }
-        Ok(match self.replica.store().pass(rollover.id, rollover.pass).await? {
-            None => Bulk::NotBegun,
-            Some(pass) if pass.finished < pass.ranges => Bulk::Running,
-            Some(_) => Bulk::PassDone,
-        })
+        let Some(pass) = self.replica.store().pass(rollover.id, rollover.pass).await? else {
+            return Ok((Bulk::NotBegun, None));
+        };
+        let bulk = if pass.finished < pass.ranges { Bulk::Running } else { Bulk::PassDone };
+        let is_fruitless = pass.scanned > 0 && pass.rewrapped == 0;
+        Ok((bulk, is_fruitless.then(|| pass.began_at.plus(LONGEST))))
     }
 }
 

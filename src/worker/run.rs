@@ -36,7 +36,8 @@ impl Worker {
                     tracing::warn!(%error, %rollover, pass, "a bulk rewrap stopped; its range is taken over");
                     return Ok(());
                 }
-                self.look_now(rollover).await
+                self.look_now(rollover).await;
+                Ok(())
             }
         }
     }
@@ -64,15 +65,15 @@ impl Worker {
     /// Works until `shutdown` is ready; the batch in hand is finished first.
     pub async fn run(&self, backend: &WorkerBackend, shutdown: impl Future<Output = ()> + Send) {
         let (stop, stopped) = watch::channel(());
-        let mut working = std::pin::pin!(self.keep_working(backend, stopped));
-        tokio::select! {
-            () = shutdown => {}
-            () = self.keep_ticking() => {}
-            () = &mut working => {}
-        }
-        self.shut_down();
-        drop(stop);
-        working.await;
+        let until_told = async {
+            tokio::select! {
+                () = shutdown => {}
+                () = self.keep_ticking() => {}
+            }
+            self.shut_down();
+            drop(stop);
+        };
+        tokio::join!(until_told, self.keep_working(backend, stopped));
     }
 
     /// Looks every few seconds for rollovers that nobody drives.

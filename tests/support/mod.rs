@@ -6,6 +6,8 @@
 #![allow(dead_code, unreachable_pub, reason = "each test file speaks a part of the language")]
 #![allow(clippy::unwrap_used, reason = "what cannot be set up is the end of the test")]
 
+#[cfg(all(feature = "postgres", feature = "sqlite", feature = "worker"))]
+pub mod app;
 #[cfg(feature = "api")]
 pub mod breeze_api;
 pub mod http;
