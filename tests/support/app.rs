@@ -1,10 +1,11 @@
 //! One process on one database, with an application's tables in it: the language
 //! of every test that rolls something over.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use breeze_rollover::{
     catalog::Secret,
+    clock::SystemClock,
     column::{Aim, Column, Kind, Registry, RowKey},
     embed::{Database, Rollovers, Setup},
     envelope::Target,
@@ -13,10 +14,12 @@ use breeze_rollover::{
         KeyState,
         sources::{Declared, Environment},
     },
-    operator::{Refusal, Request},
-    rollover::{Mode, Phase, Rollover},
-    store::Actor,
+    operator::{Operator, Refusal, Request},
+    replica::{Membership, Replica, ReplicaError},
+    rollover::{Blocker, Mode, Phase, Rollover},
+    store::{Actor, Store, custody::RootKeys},
     token::Lifetimes,
+    worker::{DriveError, Next, Worker, WorkerSettings},
 };
 use secrecy::ExposeSecret;
 
@@ -87,31 +90,7 @@ impl TestApp {
 
     /// Every value of the application's tables, opened.
     pub async fn plaintexts(&self) -> BTreeMap<String, String> {
-        let keys = self.rollovers.replica().opening_keychain();
-        let store = self.database.store();
-        let mut found = BTreeMap::new();
-        for table in store.survey(&registry()).await.unwrap().tables {
-            let none: Vec<_> = table.columns().iter().map(|_| Aim { prefixes: vec![] }).collect();
-            let rows = store.stale(&table, &none, Default::default(), 100_000).await.unwrap();
-            for row in rows {
-                for (column, value) in table.columns().iter().zip(&row.values) {
-                    let Some(value) = value else { continue };
-                    let text = match column.kind() {
-                        Kind::Text => {
-                            column.open(&keys, &row.key, value, Target::Bound).unwrap().plaintext
-                        }
-                        _ => {
-                            column
-                                .open_document(&keys, &row.key, value, Target::Bound)
-                                .unwrap()
-                                .json
-                        }
-                    };
-                    found.insert(format!("{column} {}", row.key), text.expose_secret().to_owned());
-                }
-            }
-        }
-        found
+        plaintexts(self.rollovers.replica()).await
     }
 
     pub async fn rollover(&self, id: RolloverId) -> Rollover {
@@ -129,6 +108,18 @@ impl TestApp {
         panic!("{phase} was not reached: {:?}", self.rollover(id).await);
     }
 
+    /// The rollover once it says that `what` keeps it from moving on.
+    pub async fn blocked(&self, id: RolloverId, what: &str) -> Rollover {
+        for _ in 0..1200 {
+            let rollover = self.rollover(id).await;
+            if rollover.blocked_by.as_deref().is_some_and(|by| by.contains(what)) {
+                return rollover;
+            }
+            tokio::time::sleep(Duration::from_millis(25)).await;
+        }
+        panic!("`{what}` does not block it: {:?}", self.rollover(id).await);
+    }
+
     pub async fn key_state(&self, secret: Secret, key: &KeyId) -> KeyState {
         let custody = self.database.store().custody().await.unwrap();
         custody.keys.iter().find(|k| k.secret == secret && k.id == *key).unwrap().state
@@ -137,6 +128,30 @@ impl TestApp {
     pub async fn begin(&self, request: Request) -> Result<Rollover, Refusal> {
         self.rollovers.operator().begin(request, Actor::System).await
     }
+}
+
+/// Every value of the application's tables, opened.
+pub async fn plaintexts(replica: &Replica) -> BTreeMap<String, String> {
+    let keys = replica.opening_keychain();
+    let store = replica.store();
+    let mut found = BTreeMap::new();
+    for table in store.survey(&registry()).await.unwrap().tables {
+        let none: Vec<_> = table.columns().iter().map(|_| Aim { prefixes: vec![] }).collect();
+        let rows = store.stale(&table, &none, Default::default(), 100_000).await.unwrap();
+        for row in rows {
+            for (column, value) in table.columns().iter().zip(&row.values) {
+                let Some(value) = value else { continue };
+                let text = match column.kind() {
+                    Kind::Text => {
+                        column.open(&keys, &row.key, value, Target::Bound).unwrap().plaintext
+                    }
+                    _ => column.open_document(&keys, &row.key, value, Target::Bound).unwrap().json,
+                };
+                found.insert(format!("{column} {}", row.key), text.expose_secret().to_owned());
+            }
+        }
+    }
+    found
 }
 
 /// How a process of the tests takes part: short lifetimes, quick polls.
@@ -237,7 +252,57 @@ pub async fn fill(database: &Database, rows: u32) {
     }
 }
 
+/// One process that a test drives by hand: no queue, no background task, its lease
+/// over a moment after its last sign of life.
+pub struct ByHand {
+    pub worker: Worker,
+}
+
+impl ByHand {
+    /// Joins through `store`, with small batches.
+    pub async fn join(store: Arc<dyn Store>) -> Result<Self, ReplicaError> {
+        let joined = Membership {
+            store,
+            root: RootKeys::open(&environment(), None).unwrap(),
+            environment: environment(),
+            name: "by hand".to_owned(),
+            signs: vec![(Secret::JwtSecret, Duration::from_secs(2))],
+            target: Target::Bound,
+            lease: Duration::from_millis(400),
+            poll: Duration::from_secs(1),
+            clock: Arc::new(SystemClock),
+        }
+        .join()
+        .await?;
+        let settings = WorkerSettings { batch_size: 8, ..WorkerSettings::default() };
+        Ok(Self { worker: Worker::new(joined.replica, Arc::new(registry()), &settings) })
+    }
+
+    pub fn operator(&self) -> Operator {
+        Operator::new(self.worker.clone(), Duration::from_secs(3600))
+    }
+
+    /// Carries `id` to its end, all alone if need be.
+    pub async fn carry(&self, id: RolloverId) -> Result<(), DriveError> {
+        let replica = self.worker.replica();
+        loop {
+            replica.refresh().await?;
+            replica.beat().await?;
+            match self.worker.drive(id).await? {
+                Next::Never => return Ok(()),
+                Next::After(_, Blocker::Bulk) => {
+                    let pass = replica.store().rollover(id).await?.unwrap().pass;
+                    self.worker.rewrap(id, pass).await?;
+                }
+                Next::After(..) => {}
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+}
+
 /// Each promise as a test on each database, migrated and otherwise empty.
+#[allow(unused_macros, reason = "some tests are on one database")]
 macro_rules! on_both_databases {
     ($($promise:ident),* $(,)?) => {
         mod sqlite {
@@ -261,4 +326,5 @@ macro_rules! on_both_databases {
         }
     };
 }
+#[allow(unused_imports, reason = "some tests are on one database")]
 pub(crate) use on_both_databases;

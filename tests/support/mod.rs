@@ -10,6 +10,8 @@
 pub mod app;
 #[cfg(feature = "api")]
 pub mod breeze_api;
+#[cfg(feature = "worker")]
+pub mod double;
 pub mod http;
 #[cfg(feature = "postgres")]
 pub mod postgres;

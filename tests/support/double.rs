@@ -1,0 +1,225 @@
+//! A store that does what the real one does, unless a script has it otherwise.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use breeze_rollover::{
+    catalog::Secret,
+    clock::Timestamp,
+    column::{Aim, Registry, RowKey},
+    ids::{Epoch, KeyId, ReplicaId, RolloverId},
+    rollover::Rollover,
+    store::{
+        AuditEntry, AuditRecord, Beat, Change, ColumnCensus, Committed, Custody, Lease,
+        PassProgress, Progress, Quarantined, Range, ReplicaRecord, Row, Rows, Store, StoreError,
+        Survey, TableShape, Update, Window, Written,
+    },
+};
+use uuid::Uuid;
+
+/// One call that writes.
+#[derive(Debug, Clone, Copy)]
+pub enum Call<'a> {
+    Commit(&'a Change),
+    Write(&'a TableShape, &'a [Update]),
+    ClaimRange,
+    FinishRange,
+    ReleaseQuarantine,
+    RaiseLifetime,
+    SettleSeals,
+    Renew(&'a Beat),
+    Deregister,
+    Record,
+}
+
+/// What comes before and after each call that writes. An error takes the place of
+/// its answer.
+#[async_trait]
+pub trait Script: fmt::Debug + Send + Sync + 'static {
+    async fn before(&self, _call: Call<'_>) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    async fn after(&self, _call: Call<'_>) -> Result<(), StoreError> {
+        Ok(())
+    }
+}
+
+/// The real store under a script. Ranges are leased for a moment only, so that a
+/// test need not wait for a replica that is gone.
+#[derive(Debug)]
+pub struct Double<S> {
+    pub real: Arc<dyn Store>,
+    pub script: Arc<S>,
+}
+
+/// How long a range is leased for.
+const RANGE_LEASE: Duration = Duration::from_millis(200);
+
+impl<S: Script> Double<S> {
+    pub fn new(real: Arc<dyn Store>, script: Arc<S>) -> Arc<dyn Store> {
+        Arc::new(Self { real, script })
+    }
+
+    async fn scripted<T>(
+        &self,
+        call: Call<'_>,
+        real: impl Future<Output = Result<T, StoreError>> + Send,
+    ) -> Result<T, StoreError> {
+        self.script.before(call).await?;
+        let answer = real.await?;
+        self.script.after(call).await?;
+        Ok(answer)
+    }
+}
+
+#[async_trait]
+impl<S: Script> Rows for Double<S> {
+    async fn survey(&self, registry: &Registry) -> Result<Survey, StoreError> {
+        self.real.survey(registry).await
+    }
+
+    async fn split(&self, table: &TableShape, parts: u32) -> Result<Vec<RowKey>, StoreError> {
+        self.real.split(table, parts).await
+    }
+
+    async fn stale(
+        &self,
+        table: &TableShape,
+        aims: &[Aim],
+        window: Window<'_>,
+        limit: u32,
+    ) -> Result<Vec<Row>, StoreError> {
+        self.real.stale(table, aims, window, limit).await
+    }
+
+    async fn fetch(&self, table: &TableShape, keys: &[RowKey]) -> Result<Vec<Row>, StoreError> {
+        self.real.fetch(table, keys).await
+    }
+
+    async fn write(
+        &self,
+        table: &TableShape,
+        updates: &[Update],
+        progress: Option<&Progress>,
+    ) -> Result<Written, StoreError> {
+        let progress = progress.map(|p| Progress { lease: RANGE_LEASE, ..p.clone() });
+        let real = self.real.write(table, updates, progress.as_ref());
+        self.scripted(Call::Write(table, updates), real).await
+    }
+
+    async fn census(&self, table: &TableShape) -> Result<Vec<ColumnCensus>, StoreError> {
+        self.real.census(table).await
+    }
+
+    async fn approximate_rows(&self, table: &TableShape) -> Result<u64, StoreError> {
+        self.real.approximate_rows(table).await
+    }
+}
+
+#[async_trait]
+impl<S: Script> Store for Double<S> {
+    async fn epoch(&self) -> Result<Epoch, StoreError> {
+        self.real.epoch().await
+    }
+
+    async fn custody(&self) -> Result<Custody, StoreError> {
+        self.real.custody().await
+    }
+
+    async fn commit(&self, change: &Change) -> Result<Committed, StoreError> {
+        self.scripted(Call::Commit(change), self.real.commit(change)).await
+    }
+
+    async fn raise_lifetime(
+        &self,
+        secret: Secret,
+        key: &KeyId,
+        lifetime: Duration,
+    ) -> Result<(), StoreError> {
+        let real = self.real.raise_lifetime(secret, key, lifetime);
+        self.scripted(Call::RaiseLifetime, real).await
+    }
+
+    async fn settle_seals(
+        &self,
+        secret: Secret,
+        key: &KeyId,
+        count: u64,
+    ) -> Result<u64, StoreError> {
+        let real = self.real.settle_seals(secret, key, count);
+        self.scripted(Call::SettleSeals, real).await
+    }
+
+    async fn renew(&self, beat: &Beat) -> Result<Lease, StoreError> {
+        self.scripted(Call::Renew(beat), self.real.renew(beat)).await
+    }
+
+    async fn deregister(&self, replica: ReplicaId) -> Result<(), StoreError> {
+        self.scripted(Call::Deregister, self.real.deregister(replica)).await
+    }
+
+    async fn replicas(&self) -> Result<Vec<ReplicaRecord>, StoreError> {
+        self.real.replicas().await
+    }
+
+    async fn rollover(&self, id: RolloverId) -> Result<Option<Rollover>, StoreError> {
+        self.real.rollover(id).await
+    }
+
+    async fn rollovers(
+        &self,
+        before: Option<RolloverId>,
+        limit: u32,
+    ) -> Result<Vec<Rollover>, StoreError> {
+        self.real.rollovers(before, limit).await
+    }
+
+    async fn active_rollovers(&self) -> Result<Vec<Rollover>, StoreError> {
+        self.real.active_rollovers().await
+    }
+
+    async fn pass(
+        &self,
+        rollover: RolloverId,
+        pass: u32,
+    ) -> Result<Option<PassProgress>, StoreError> {
+        self.real.pass(rollover, pass).await
+    }
+
+    async fn claim_range(
+        &self,
+        rollover: RolloverId,
+        pass: u32,
+        replica: ReplicaId,
+        _lease: Duration,
+    ) -> Result<Option<Range>, StoreError> {
+        let real = self.real.claim_range(rollover, pass, replica, RANGE_LEASE);
+        self.scripted(Call::ClaimRange, real).await
+    }
+
+    async fn finish_range(&self, range: &Range) -> Result<(), StoreError> {
+        self.scripted(Call::FinishRange, self.real.finish_range(range)).await
+    }
+
+    async fn quarantined(&self, limit: u32) -> Result<Vec<Quarantined>, StoreError> {
+        self.real.quarantined(limit).await
+    }
+
+    async fn release_quarantine(&self, table: &str, before: Timestamp) -> Result<u64, StoreError> {
+        let real = self.real.release_quarantine(table, before);
+        self.scripted(Call::ReleaseQuarantine, real).await
+    }
+
+    async fn record(&self, entry: &AuditEntry) -> Result<(), StoreError> {
+        self.scripted(Call::Record, self.real.record(entry)).await
+    }
+
+    async fn audit(
+        &self,
+        before: Option<Uuid>,
+        limit: u32,
+    ) -> Result<Vec<AuditRecord>, StoreError> {
+        self.real.audit(before, limit).await
+    }
+}
