@@ -243,38 +243,39 @@ impl Operator {
             self.change(id, actor, why, |step| Ok(step.accept_quarantined())).await?;
         }
         match self.worker.drive(id).await? {
-            Next::After(_, blocker) => Err(Refusal::StillNeeded(blocker.to_string())),
+            Next::After(_, blocker) => {
+                let told = self.rollover(id).await?.blocked_by;
+                Err(Refusal::StillNeeded(told.unwrap_or_else(|| blocker.to_string())))
+            }
             Next::Never => self.rollover(id).await,
         }
     }
 
     /// What the key that runs dry is still needed for.
     async fn still_needed(&self, world: &mut World) -> Result<Option<String>, Refusal> {
-        let planned = match (plan(world).action, world.rollover.secret.entry().class) {
-            (Action::Wait(Blocker::Bulk) | Action::BeginPass | Action::TakeCensus, _) => {
-                let left = self.worker.what_is_left(world.rollover.target, world.now).await?;
-                if left.still_stale() > 0 {
-                    let tables: Vec<_> = left
-                        .tables
-                        .iter()
-                        .filter(|table| table.stale > 0)
-                        .map(|table| format!("{} in {}", table.stale, table.table))
-                        .collect();
-                    return Ok(Some(format!(
-                        "{} row(s) are sealed under another key than the primary: {}",
-                        left.still_stale(),
-                        tables.join(", ")
-                    )));
-                }
-                world.bulk = left.as_bulk();
-                plan(world).action
-            }
-            (action, _) => action,
-        };
-        Ok(match planned {
-            Action::Wait(blocker) => Some(blocker.to_string()),
-            _ => None,
-        })
+        let is_counted = matches!(
+            plan(world).action,
+            Action::Wait(Blocker::Bulk) | Action::BeginPass | Action::TakeCensus
+        );
+        if !is_counted {
+            return Ok(blocker(plan(world).action).map(|blocker| blocker.to_string()));
+        }
+        let left = self.worker.what_is_left(world.rollover.target, world.now).await?;
+        if left.still_stale() > 0 {
+            let tables: Vec<_> = left
+                .tables
+                .iter()
+                .filter(|table| table.stale > 0)
+                .map(|table| format!("{} in {}", table.stale, table.table))
+                .collect();
+            return Ok(Some(format!(
+                "{} row(s) are sealed under another key than the primary: {}; the bulk rewrap comes by",
+                left.still_stale(),
+                tables.join(", ")
+            )));
+        }
+        world.bulk = left.as_bulk();
+        Ok(blocker(plan(world).action).map(|blocker| left.tell(blocker)))
     }
 
     /// Erases the old key's material, for ever.
@@ -359,6 +360,13 @@ impl Operator {
             }
         }
         Err(Refusal::Conflict)
+    }
+}
+
+fn blocker(action: Action) -> Option<Blocker> {
+    match action {
+        Action::Wait(blocker) => Some(blocker),
+        _ => None,
     }
 }
 

@@ -74,12 +74,19 @@ impl From<sqlx::Error> for StoreError {
         if let Some(cause) = super::sqlite::cause(&error) {
             return cause;
         }
-        match error {
-            sqlx::Error::Io(_)
-            | sqlx::Error::Tls(_)
-            | sqlx::Error::PoolTimedOut
-            | sqlx::Error::PoolClosed => Self::Unreachable(error),
-            error => Self::Database(error),
+        if is_unreachable(&error) { Self::Unreachable(error) } else { Self::Database(error) }
+    }
+}
+
+/// PostgreSQL that shuts down or starts, or has no such database (57P01, 57P02, 57P03,
+/// 3D000), and SQLite that cannot open its file (14), tell it by their codes.
+fn is_unreachable(error: &sqlx::Error) -> bool {
+    use sqlx::Error::{Database, Io, PoolClosed, PoolTimedOut, Protocol, Tls};
+    match error {
+        Io(_) | Tls(_) | Protocol(_) | PoolTimedOut | PoolClosed => true,
+        Database(refused) => {
+            matches!(refused.code().as_deref(), Some("57P01" | "57P02" | "57P03" | "3D000" | "14"))
         }
+        _ => false,
     }
 }

@@ -8,7 +8,7 @@
 
 use std::{
     collections::HashMap,
-    sync::{MutexGuard, PoisonError},
+    sync::{Arc, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -20,7 +20,7 @@ use crate::{
     ids::RolloverId,
     keyring::Origin,
     material::Material,
-    rollover::{Action, Blocker, Bulk, Mode, Phase, Planned, World, plan},
+    rollover::{Action, Blocker, Mode, Phase, Planned, World, plan},
     store::{Actor, Change, Committed, KeyRecord, NewRange, step::Step},
 };
 
@@ -33,8 +33,21 @@ pub enum Next {
     Never,
 }
 
-/// The census that each rollover waits for: at which revision, and when.
-pub(super) type Counted = HashMap<RolloverId, (u64, Instant, Bulk)>;
+/// The census that each rollover waits for, and at which revision.
+pub(super) type Counts = HashMap<RolloverId, (u64, Counted)>;
+
+/// A census, and when it was taken.
+#[derive(Debug, Clone)]
+pub(super) struct Counted {
+    at: Instant,
+    left: Arc<Swept>,
+}
+
+impl From<Swept> for Counted {
+    fn from(left: Swept) -> Self {
+        Self { at: Instant::now(), left: Arc::new(left) }
+    }
+}
 
 impl Worker {
     /// Carries `id` as far as it goes now.
@@ -45,22 +58,23 @@ impl Worker {
         loop {
             let Some(mut world) = self.observe(id).await? else { return Ok(Next::Never) };
             let mut planned = plan(&world);
+            let mut why = None;
             if self.is_time_to_count(planned.action).await? {
-                let lately = self.counted_lately(&world);
-                world.bulk = match lately {
-                    Some(bulk) => bulk,
-                    None => self.take_census(&world).await?.as_bulk(),
+                let counted = match self.counted_lately(&world) {
+                    Some(counted) => counted,
+                    None => self.take_census(&world).await?.into(),
                 };
+                world.bulk = counted.left.as_bulk();
                 planned = plan(&world);
-                if lately.is_none() && matches!(planned.action, Action::Wait(_)) {
-                    let count = (world.rollover.revision, Instant::now(), world.bulk);
-                    self.counted().insert(id, count);
+                if let Action::Wait(blocker) = planned.action {
+                    why = Some(counted.left.tell(blocker));
+                    self.counted().insert(id, (world.rollover.revision, counted));
                 }
             }
             match planned.action {
                 Action::Rest => return Ok(Next::Never),
                 Action::Wait(blocker) => {
-                    self.note(&world, blocker).await?;
+                    self.note(&world, why.unwrap_or_else(|| blocker.to_string())).await?;
                     if blocker == Blocker::Bulk {
                         self.share_out(&world).await?;
                     }
@@ -85,12 +99,14 @@ impl Worker {
     /// The census that made this very rollover wait, if it is not long ago. Looks come
     /// more often than a large database should be counted; whoever resumes the
     /// rollover changes it, and has it counted anew.
-    fn counted_lately(&self, world: &World) -> Option<Bulk> {
-        let (revision, at, bulk) = *self.counted().get(&world.rollover.id)?;
-        (revision == world.rollover.revision && at.elapsed() < LONGEST).then_some(bulk)
+    fn counted_lately(&self, world: &World) -> Option<Counted> {
+        let counted = self.counted();
+        let (revision, counted) = counted.get(&world.rollover.id)?;
+        let holds = *revision == world.rollover.revision && counted.at.elapsed() < LONGEST;
+        holds.then(|| counted.clone())
     }
 
-    fn counted(&self) -> MutexGuard<'_, Counted> {
+    fn counted(&self) -> MutexGuard<'_, Counts> {
         self.counted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -215,8 +231,8 @@ impl Worker {
     }
 
     /// Tells people what the rollover waits for.
-    async fn note(&self, world: &World, blocker: Blocker) -> Result<(), DriveError> {
-        let by = Some(blocker.to_string());
+    async fn note(&self, world: &World, by: String) -> Result<(), DriveError> {
+        let by = Some(by);
         if world.rollover.blocked_by != by {
             let step = Step {
                 rollover: &world.rollover,

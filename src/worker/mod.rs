@@ -73,7 +73,7 @@ pub struct Worker {
     queue: Option<Arc<dyn Queue>>,
     impact: Option<Arc<dyn Impact>>,
     pace: Arc<Mutex<Pace>>,
-    counted: Arc<Mutex<drive::Counted>>,
+    counted: Arc<Mutex<drive::Counts>>,
     parts: u32,
     /// One permit a rewrap task: the rest of the process's tasks are free to drive.
     rewrapping: Arc<Semaphore>,

@@ -20,7 +20,7 @@ use crate::{
     column::{Registry, RowKey},
     envelope::Target,
     keyring::Keychain,
-    rollover::Bulk,
+    rollover::{Blocker, Bulk},
     store::{ColumnFault, Quarantined, Rows, TableShape, Window, Written},
 };
 
@@ -85,6 +85,33 @@ impl Swept {
     #[must_use]
     pub fn unopenable_rows(&self) -> u64 {
         self.tables.iter().map(|table| table.unopenable).sum()
+    }
+
+    /// What `blocker` is, with the first few places where it is.
+    #[must_use]
+    pub fn tell(&self, blocker: Blocker) -> String {
+        const FEW: usize = 3;
+        let places: Vec<String> = match blocker {
+            Blocker::Stale(_) => self
+                .tables
+                .iter()
+                .filter(|table| table.stale > table.rewrapped)
+                .map(|table| format!("{} in {}", table.stale - table.rewrapped, table.table))
+                .take(FEW)
+                .collect(),
+            Blocker::Unseen(_) => self.unseen.iter().map(ToString::to_string).take(FEW).collect(),
+            Blocker::Quarantined(_) => self
+                .unopenable
+                .iter()
+                .map(|bad| format!("{}.{} of {} ({})", bad.table, bad.column, bad.row, bad.error))
+                .take(FEW)
+                .collect(),
+            _ => vec![],
+        };
+        match places.is_empty() {
+            true => blocker.to_string(),
+            false => format!("{blocker}: {}", places.join("; ")),
+        }
     }
 
     /// As the planner sees it.

@@ -45,6 +45,9 @@ pub trait Script: fmt::Debug + Send + Sync + 'static {
     }
 }
 
+/// Nothing special; only the leases of ranges are short.
+impl Script for () {}
+
 /// The real store under a script. Ranges are leased for a moment only, so that a
 /// test need not wait for a replica that is gone.
 #[derive(Debug)]

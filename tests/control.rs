@@ -1,0 +1,177 @@
+//! An operator stays in control of a rollover: its pace, and the way back, at any time.
+#![allow(clippy::unwrap_used, missing_docs, reason = "tests say what they expect")]
+
+mod support;
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use breeze_rollover::{
+    catalog::Secret,
+    embed::Database,
+    ids::RolloverId,
+    keyring::KeyState,
+    operator::{Refusal, Request},
+    rollover::{Blocker, Mode, Phase},
+    store::Actor,
+    worker::Next,
+};
+use support::{
+    app::{ByHand, execute, fill, on_both_databases, plaintexts, request},
+    double::Double,
+};
+
+async fn join(database: &Database) -> ByHand {
+    ByHand::join(Double::new(database.store(), Arc::new(()))).await.unwrap()
+}
+
+/// Begins a rollover and leaves it where its first pass is about to begin.
+async fn about_to_rewrap(process: &ByHand, mode: Mode, ceiling: Option<u32>) -> RolloverId {
+    let ask = Request { max_rows_per_second: ceiling, ..request(Secret::AppEncryptionKey, mode) };
+    let id = process.begin(ask).await.unwrap().id;
+    process.carry_until(id, |by| by == Blocker::Bulk).await.unwrap();
+    id
+}
+
+/// The states of the old and the new key of a rollover that ended as `phase`.
+async fn ended(process: &ByHand, id: RolloverId, phase: Phase) -> (KeyState, KeyState) {
+    let rollover = process.operator().rollover(id).await.unwrap();
+    assert_eq!(rollover.phase, phase, "{rollover:?}");
+    assert_eq!(rollover.blocked_by, None);
+    let keys = process.worker.replica().store().custody().await.unwrap().keys;
+    let state = |id| keys.iter().find(|key| key.id == id).unwrap().state;
+    (state(rollover.from_key), state(rollover.to_key.unwrap()))
+}
+
+async fn a_rollover_can_be_paused_and_gone_back_on_in_the_middle_of_a_pass(database: Database) {
+    fill(&database, 200).await;
+    let process = join(&database).await;
+    let before = plaintexts(process.worker.replica()).await;
+    let id = about_to_rewrap(&process, Mode::Graceful, Some(50)).await;
+    let operator = process.operator();
+    let rewrapping = {
+        let worker = process.worker.clone();
+        tokio::spawn(async move { worker.rewrap(id, 1).await })
+    };
+    let progress = async || operator.inspect(id).await.unwrap().progress.unwrap().pass;
+    while progress().await.rewrapped == 0 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    operator.pause(id, Actor::System, "a test").await.unwrap();
+    // Whoever rewraps looks at the rollover once a second.
+    tokio::time::timeout(Duration::from_secs(3), rewrapping).await.unwrap().unwrap().unwrap();
+    let paused = progress().await;
+    assert!(0 < paused.rewrapped && paused.rewrapped < 400, "{paused:?}");
+    let next = process.worker.drive(id).await.unwrap();
+    assert!(matches!(next, Next::After(_, Blocker::Paused)), "{next:?}");
+    process.worker.rewrap(id, 1).await.unwrap();
+    assert_eq!(progress().await, paused, "nothing moves");
+
+    operator.roll_back(id, Actor::System, "a test").await.unwrap();
+    operator.resume(id, Actor::System, "a test").await.unwrap();
+    operator.limit(id, Actor::System, None).await.unwrap();
+    process.worker.rewrap(id, 1).await.unwrap();
+    process.carry(id).await.unwrap();
+    let states = ended(&process, id, Phase::RolledBack).await;
+    assert_eq!(states, (KeyState::Primary, KeyState::Retired));
+    assert_eq!(plaintexts(process.worker.replica()).await, before);
+}
+
+async fn a_hard_rollover_can_be_gone_back_on(database: Database) {
+    fill(&database, 20).await;
+    let process = join(&database).await;
+    let before = plaintexts(process.worker.replica()).await;
+    let id = about_to_rewrap(&process, Mode::Hard, None).await;
+    // Half of it is under the new key, half under the retired one.
+    let half = "UPDATE integrations SET edited = 1";
+    execute(&database, half).await;
+    process.worker.rewrap(id, 1).await.unwrap();
+    process.operator().roll_back(id, Actor::System, "a test").await.unwrap();
+    process.carry(id).await.unwrap();
+    let states = ended(&process, id, Phase::RolledBack).await;
+    assert_eq!(states, (KeyState::Primary, KeyState::Retired));
+    assert_eq!(plaintexts(process.worker.replica()).await, before);
+}
+
+async fn a_rollover_can_be_given_up_before_the_new_key_makes_anything(database: Database) {
+    let process = join(&database).await;
+    let id = process.begin(request(Secret::JwtSecret, Mode::Graceful)).await.unwrap().id;
+    // A second live replica that does not acknowledge: the new key stays staged.
+    let other = join(&database).await;
+    process.carry_until(id, |by| matches!(by, Blocker::Replicas(1))).await.unwrap();
+    process.operator().roll_back(id, Actor::System, "a test").await.unwrap();
+    let states = ended(&process, id, Phase::Abandoned).await;
+    assert_eq!(states, (KeyState::Primary, KeyState::Retired));
+    drop(other);
+}
+
+async fn bad_values_can_be_accepted_on_the_way_back_too(database: Database) {
+    fill(&database, 3).await;
+    const BAD: &str = "enc:v2:k-lost:AAAAAAAAAAAAAAAA.AAAAAAAAAAAAAAAAAAAAAA.AAAA";
+    execute(&database, &format!("INSERT INTO variables VALUES ('bad', '{BAD}')")).await;
+    let process = join(&database).await;
+    let id = about_to_rewrap(&process, Mode::Graceful, None).await;
+    let operator = process.operator();
+    operator.roll_back(id, Actor::System, "a test").await.unwrap();
+    process.carry_until(id, |by| matches!(by, Blocker::Quarantined(1))).await.unwrap();
+    let retire = async |accept| operator.retire(id, Actor::System, "a test", accept).await;
+    let refused = retire(false).await.unwrap_err();
+    assert!(matches!(refused, Refusal::StillNeeded(_)), "{refused:?}");
+    assert!(refused.to_string().contains("variables.value of bad"), "{refused}");
+    let blocked = operator.rollover(id).await.unwrap().blocked_by.unwrap();
+    assert!(blocked.contains("variables.value of bad"), "{blocked}");
+    assert_eq!(retire(true).await.unwrap().phase, Phase::RolledBack);
+    let states = ended(&process, id, Phase::RolledBack).await;
+    assert_eq!(states, (KeyState::Primary, KeyState::Retired));
+}
+
+async fn a_ceiling_holds_for_all_tasks_of_all_replicas_together(database: Database) {
+    fill(&database, 400).await;
+    let (one, two) = (join(&database).await, join(&database).await);
+    let keep_alive = {
+        let replica = Arc::clone(two.worker.replica());
+        tokio::spawn(async move {
+            loop {
+                replica.refresh().await.unwrap();
+                replica.beat().await.unwrap();
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        })
+    };
+    let id = about_to_rewrap(&one, Mode::Graceful, Some(120)).await;
+    let began = Instant::now();
+    let tasks = [&one, &two, &one, &two, &one, &two].map(|process| {
+        let worker = process.worker.clone();
+        tokio::spawn(async move { worker.rewrap(id, 1).await })
+    });
+    let alive = async {
+        while began.elapsed() < Duration::from_secs(3) {
+            one.worker.replica().beat().await.unwrap();
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    alive.await;
+    let done = one.operator().inspect(id).await.unwrap().progress.unwrap().pass.rewrapped;
+    let rate = done as f64 / began.elapsed().as_secs_f64();
+    // A quarter of a second's worth may be on its way already.
+    assert!(rate <= 120.0 * 1.1, "{rate} rows a second");
+    assert!(rate >= 60.0 * 0.7, "{rate} rows a second");
+    one.operator().limit(id, Actor::System, None).await.unwrap();
+    for task in tasks {
+        task.await.unwrap().unwrap();
+    }
+    one.carry(id).await.unwrap();
+    keep_alive.abort();
+    let states = ended(&one, id, Phase::Retired).await;
+    assert_eq!(states, (KeyState::Retired, KeyState::Primary));
+}
+
+on_both_databases!(
+    a_rollover_can_be_paused_and_gone_back_on_in_the_middle_of_a_pass,
+    a_hard_rollover_can_be_gone_back_on,
+    a_rollover_can_be_given_up_before_the_new_key_makes_anything,
+    bad_values_can_be_accepted_on_the_way_back_too,
+    a_ceiling_holds_for_all_tasks_of_all_replicas_together,
+);
