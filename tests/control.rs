@@ -4,24 +4,32 @@
 mod support;
 
 use std::{
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::{Duration, Instant},
 };
 
+use async_trait::async_trait;
 use breeze_rollover::{
     catalog::Secret,
     embed::Database,
     ids::RolloverId,
     keyring::KeyState,
+    layer::sealed::SealedLayer,
     operator::{Refusal, Request},
     rollover::{Blocker, Mode, Phase},
-    store::Actor,
+    store::{Actor, StoreError},
     worker::Next,
 };
 use support::{
-    app::{ByHand, execute, fill, on_both_databases, plaintexts, request},
-    double::Double,
+    app::{ByHand, execute, fill, on_both_databases, plaintexts, registry, request},
+    double::{Call, Double, Script},
 };
+
+/// A value that no key opens.
+const BAD: &str = "enc:v2:k-lost:AAAAAAAAAAAAAAAA.AAAAAAAAAAAAAAAAAAAAAA.AAAA";
 
 async fn join(database: &Database) -> ByHand {
     ByHand::join(Double::new(database.store(), Arc::new(()))).await.unwrap()
@@ -41,7 +49,10 @@ async fn ended(process: &ByHand, id: RolloverId, phase: Phase) -> (KeyState, Key
     assert_eq!(rollover.phase, phase, "{rollover:?}");
     assert_eq!(rollover.blocked_by, None);
     let keys = process.worker.replica().store().custody().await.unwrap().keys;
-    let state = |id| keys.iter().find(|key| key.id == id).unwrap().state;
+    let state = |id| {
+        let known = keys.iter().find(|key| (key.secret, &key.id) == (rollover.secret, &id));
+        known.unwrap().state
+    };
     (state(rollover.from_key), state(rollover.to_key.unwrap()))
 }
 
@@ -82,17 +93,21 @@ async fn a_rollover_can_be_paused_and_gone_back_on_in_the_middle_of_a_pass(datab
 async fn a_hard_rollover_can_be_gone_back_on(database: Database) {
     fill(&database, 20).await;
     let process = join(&database).await;
-    let before = plaintexts(process.worker.replica()).await;
+    let replica = process.worker.replica();
+    let layer = SealedLayer::new(replica.keychain(), registry());
+    let value = layer.sealed().seal("variables", "value", "v1", "sealed before").unwrap();
+    let opens = || layer.sealed().open("variables", "value", "v1", &value).is_ok();
+    execute(&database, &format!("UPDATE variables SET value = '{value}' WHERE id = 'v1'")).await;
+    let before = plaintexts(replica).await;
+
     let id = about_to_rewrap(&process, Mode::Hard, None).await;
-    // Half of it is under the new key, half under the retired one.
-    let half = "UPDATE integrations SET edited = 1";
-    execute(&database, half).await;
-    process.worker.rewrap(id, 1).await.unwrap();
+    assert!(!opens(), "a hard rollover cuts the old key off at once");
     process.operator().roll_back(id, Actor::System, "a test").await.unwrap();
     process.carry(id).await.unwrap();
+    assert!(opens());
     let states = ended(&process, id, Phase::RolledBack).await;
     assert_eq!(states, (KeyState::Primary, KeyState::Retired));
-    assert_eq!(plaintexts(process.worker.replica()).await, before);
+    assert_eq!(plaintexts(replica).await, before);
 }
 
 async fn a_rollover_can_be_given_up_before_the_new_key_makes_anything(database: Database) {
@@ -109,7 +124,6 @@ async fn a_rollover_can_be_given_up_before_the_new_key_makes_anything(database: 
 
 async fn bad_values_can_be_accepted_on_the_way_back_too(database: Database) {
     fill(&database, 3).await;
-    const BAD: &str = "enc:v2:k-lost:AAAAAAAAAAAAAAAA.AAAAAAAAAAAAAAAAAAAAAA.AAAA";
     execute(&database, &format!("INSERT INTO variables VALUES ('bad', '{BAD}')")).await;
     let process = join(&database).await;
     let id = about_to_rewrap(&process, Mode::Graceful, None).await;
@@ -125,6 +139,41 @@ async fn bad_values_can_be_accepted_on_the_way_back_too(database: Database) {
     assert_eq!(retire(true).await.unwrap().phase, Phase::RolledBack);
     let states = ended(&process, id, Phase::RolledBack).await;
     assert_eq!(states, (KeyState::Primary, KeyState::Retired));
+}
+
+/// How often quarantined values were gone over: once a table and census.
+#[derive(Debug, Default)]
+struct Counts(AtomicUsize);
+
+#[async_trait]
+impl Script for Counts {
+    async fn before(&self, call: Call<'_>) -> Result<(), StoreError> {
+        if matches!(call, Call::ReleaseQuarantine) {
+            self.0.fetch_add(1, Ordering::SeqCst);
+        }
+        Ok(())
+    }
+}
+
+async fn what_waits_is_not_counted_anew_at_every_look(database: Database) {
+    fill(&database, 3).await;
+    execute(&database, &format!("INSERT INTO variables VALUES ('bad', '{BAD}')")).await;
+    let counts = Arc::new(Counts::default());
+    let process = ByHand::join(Double::new(database.store(), Arc::clone(&counts))).await.unwrap();
+    let id = about_to_rewrap(&process, Mode::Graceful, None).await;
+    let waits = |by| matches!(by, Blocker::Quarantined(1));
+    process.carry_until(id, waits).await.unwrap();
+    process.carry_until(id, waits).await.unwrap();
+    let counted = counts.0.load(Ordering::SeqCst);
+    for _ in 0..5 {
+        process.carry_until(id, waits).await.unwrap();
+    }
+    assert_eq!(counts.0.load(Ordering::SeqCst), counted);
+    // A repaired value is seen at once when somebody says so.
+    execute(&database, "DELETE FROM variables WHERE id = 'bad'").await;
+    process.operator().resume(id, Actor::System, "it was repaired").await.unwrap();
+    process.carry_until(id, waits).await.unwrap();
+    ended(&process, id, Phase::Retired).await;
 }
 
 async fn a_ceiling_holds_for_all_tasks_of_all_replicas_together(database: Database) {
@@ -173,5 +222,6 @@ on_both_databases!(
     a_hard_rollover_can_be_gone_back_on,
     a_rollover_can_be_given_up_before_the_new_key_makes_anything,
     bad_values_can_be_accepted_on_the_way_back_too,
+    what_waits_is_not_counted_anew_at_every_look,
     a_ceiling_holds_for_all_tasks_of_all_replicas_together,
 );
