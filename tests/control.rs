@@ -32,7 +32,7 @@ use support::{
 const BAD: &str = "enc:v2:k-lost:AAAAAAAAAAAAAAAA.AAAAAAAAAAAAAAAAAAAAAA.AAAA";
 
 async fn join(database: &Database) -> ByHand {
-    ByHand::join(Double::new(database.store(), Arc::new(()))).await.unwrap()
+    ByHand::join(Double::on(database.store(), Arc::new(()))).await.unwrap()
 }
 
 /// Begins a rollover and leaves it where its first pass is about to begin.
@@ -159,7 +159,7 @@ async fn what_waits_is_not_counted_anew_at_every_look(database: Database) {
     fill(&database, 3).await;
     execute(&database, &format!("INSERT INTO variables VALUES ('bad', '{BAD}')")).await;
     let counts = Arc::new(Counts::default());
-    let process = ByHand::join(Double::new(database.store(), Arc::clone(&counts))).await.unwrap();
+    let process = ByHand::join(Double::on(database.store(), Arc::clone(&counts))).await.unwrap();
     let id = about_to_rewrap(&process, Mode::Graceful, None).await;
     let waits = |by| matches!(by, Blocker::Quarantined(1));
     process.carry_until(id, waits).await.unwrap();

@@ -125,7 +125,7 @@ async fn an_edit_between_reading_and_writing_a_batch_is_kept_and_counted(databas
         layer: Mutex::default(),
         edits: Mutex::default(),
     });
-    let process = ByHand::join(Double::new(database.store(), Arc::clone(&script))).await.unwrap();
+    let process = ByHand::join(Double::on(database.store(), Arc::clone(&script))).await.unwrap();
     let replica = process.worker.replica();
     *script.layer.lock().unwrap() = Some(SealedLayer::new(replica.keychain(), registry()));
     let mut expected = plaintexts(replica).await;

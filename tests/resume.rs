@@ -127,7 +127,7 @@ async fn a_process_that_dies_at_any_step_is_carried_on_by_another(database: Data
             let script = Arc::new(Dies { nth, side, calls: AtomicUsize::new(0) });
             let dying = async {
                 let dying =
-                    ByHand::join(Double::new(Arc::clone(&store), Arc::clone(&script))).await?;
+                    ByHand::join(Double::on(Arc::clone(&store), Arc::clone(&script))).await?;
                 let begun = dying.operator().begin(ask(), Actor::System).await;
                 let Ok(begun) = begun else { return Ok(()) };
                 dying.worker.replica().refresh().await?;
@@ -178,7 +178,7 @@ async fn a_step_that_two_replicas_do_at_once_is_done_once(database: Database) {
     fill(&database, ROWS).await;
     let store = database.store();
     let script = Arc::new(Together(Barrier::new(2)));
-    let join = || ByHand::join(Double::new(Arc::clone(&store), Arc::clone(&script)));
+    let join = || ByHand::join(Double::on(Arc::clone(&store), Arc::clone(&script)));
     let (one, two) = (join().await.unwrap(), join().await.unwrap());
     let before = plaintexts(one.worker.replica()).await;
     let ask = request(Secret::AppEncryptionKey, Mode::Graceful);
@@ -217,7 +217,7 @@ async fn a_replica_that_joins_meanwhile_never_serves_with_the_keys_of_before(dat
     drop(ByHand::join(database.store()).await.unwrap());
     tokio::time::sleep(Duration::from_millis(500)).await;
     let script = Arc::new(Meanwhile { database: database.clone(), beats: AtomicUsize::new(0) });
-    let late = ByHand::join(Double::new(database.store(), script)).await.unwrap();
+    let late = ByHand::join(Double::on(database.store(), script)).await.unwrap();
     let rollover = database.store().rollovers(None, 1).await.unwrap().remove(0);
     assert_eq!(rollover.phase, Phase::Retired);
     let keys = late.worker.replica().keychain().load_full();

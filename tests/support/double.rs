@@ -60,7 +60,7 @@ pub struct Double<S> {
 const RANGE_LEASE: Duration = Duration::from_millis(200);
 
 impl<S: Script> Double<S> {
-    pub fn new(real: Arc<dyn Store>, script: Arc<S>) -> Arc<dyn Store> {
+    pub fn on(real: Arc<dyn Store>, script: Arc<S>) -> Arc<dyn Store> {
         Arc::new(Self { real, script })
     }
 
