@@ -24,7 +24,8 @@ use breeze_rollover::{
     worker::Next,
 };
 use support::{
-    app::{ByHand, execute, fill, on_both_databases, plaintexts, registry, request},
+    app::{execute, fill, on_both_databases, plaintexts, registry, request},
+    by_hand::ByHand,
     double::{Call, Double, Script},
 };
 

@@ -22,7 +22,8 @@ use breeze_rollover::{
     worker::lazy_rewrap,
 };
 use support::{
-    app::{ByHand, TestApp, execute, fill, on_both_databases, plaintexts, registry, request},
+    app::{TestApp, execute, fill, on_both_databases, plaintexts, registry, request},
+    by_hand::ByHand,
     double::{Call, Double, Script},
 };
 

@@ -24,7 +24,8 @@ use breeze_rollover::{
     store::{Actor, Change, Store, StoreError},
 };
 use support::{
-    app::{ByHand, fill, on_both_databases, plaintexts, request},
+    app::{fill, on_both_databases, plaintexts, request},
+    by_hand::ByHand,
     double::{Call, Double, Script},
 };
 use tokio::{sync::Barrier, time::timeout};

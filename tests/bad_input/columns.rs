@@ -17,7 +17,8 @@ use crate::{
     assert_says,
     support::{
         self,
-        app::{ByHand, execute, fill, on_both_databases, registry, request},
+        app::{execute, fill, on_both_databases, registry, request},
+        by_hand::ByHand,
     },
 };
 

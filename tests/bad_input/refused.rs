@@ -15,7 +15,10 @@ use breeze_rollover::{
 
 use crate::{
     assert_says,
-    support::app::{ByHand, execute, fill, on_both_databases, plaintexts, registry, request},
+    support::{
+        app::{execute, fill, on_both_databases, plaintexts, registry, request},
+        by_hand::ByHand,
+    },
 };
 
 async fn a_key_is_not_retired_while_a_row_needs_it(database: Database) {
@@ -114,9 +117,12 @@ async fn a_second_rollover_is_refused_with_the_first_ones_name(database: Databas
 
 async fn a_reason_is_needed_and_kept_short(database: Database) {
     let process = ByHand::join(database.store()).await.unwrap();
-    for reason in [String::new(), "  ".to_owned(), "x".repeat(501)] {
+    for reason in [String::new(), "  ".to_owned(), "x".repeat(501), "a\0b".to_owned()] {
         let ask = Request { reason, ..request(Secret::JwtSecret, Mode::Graceful) };
-        assert_says(&process.begin(ask).await.unwrap_err(), &["a reason of 1 to 500 characters"]);
+        assert_says(
+            &process.begin(ask).await.unwrap_err(),
+            &["a reason of 1 to 500 printable characters"],
+        );
     }
 }
 

@@ -1,11 +1,10 @@
 //! One process on one database, with an application's tables in it: the language
 //! of every test that rolls something over.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, time::Duration};
 
 use breeze_rollover::{
     catalog::Secret,
-    clock::{Clock, SystemClock},
     column::{Aim, Column, Kind, Registry, RowKey},
     embed::{Database, Rollovers, Setup},
     envelope::Target,
@@ -14,12 +13,11 @@ use breeze_rollover::{
         KeyState,
         sources::{Declared, Environment},
     },
-    operator::{Operator, Refusal, Request},
-    replica::{Membership, Replica, ReplicaError},
-    rollover::{Blocker, Mode, Phase, Rollover},
-    store::{Actor, Store, custody::RootKeys},
+    operator::{Refusal, Request},
+    replica::Replica,
+    rollover::{Mode, Phase, Rollover},
+    store::Actor,
     token::Lifetimes,
-    worker::{DriveError, Next, Worker, WorkerSettings},
 };
 use secrecy::ExposeSecret;
 
@@ -249,79 +247,6 @@ pub async fn fill(database: &Database, rows: u32) {
             })
             .collect();
         execute(database, &format!("INSERT INTO variables VALUES {}", variables.join(","))).await;
-    }
-}
-
-/// One process that a test drives by hand: no queue, no background task, its lease
-/// over a moment after its last sign of life.
-pub struct ByHand {
-    pub worker: Worker,
-}
-
-impl ByHand {
-    /// Joins through `store`, with small batches.
-    pub async fn join(store: Arc<dyn Store>) -> Result<Self, ReplicaError> {
-        Self::join_with(store, registry(), Arc::new(SystemClock)).await
-    }
-
-    /// Joins with other columns, and a clock of the test's own.
-    pub async fn join_with(
-        store: Arc<dyn Store>,
-        registry: Registry,
-        clock: Arc<dyn Clock>,
-    ) -> Result<Self, ReplicaError> {
-        let joined = Membership {
-            store,
-            root: RootKeys::open(&environment(), None).unwrap(),
-            environment: environment(),
-            name: "by hand".to_owned(),
-            signs: vec![(Secret::JwtSecret, Duration::from_secs(2))],
-            target: Target::Bound,
-            lease: Duration::from_millis(400),
-            poll: Duration::from_secs(1),
-            clock,
-        }
-        .join()
-        .await?;
-        let settings = WorkerSettings { batch_size: 8, ..WorkerSettings::default() };
-        Ok(Self { worker: Worker::new(joined.replica, Arc::new(registry), &settings) })
-    }
-
-    pub fn operator(&self) -> Operator {
-        Operator::new(self.worker.clone(), Duration::from_secs(3600))
-    }
-
-    /// Begins a rollover as the system.
-    pub async fn begin(&self, request: Request) -> Result<Rollover, Refusal> {
-        self.operator().begin(request, Actor::System).await
-    }
-
-    /// Carries `id` to its end, all alone if need be.
-    pub async fn carry(&self, id: RolloverId) -> Result<(), DriveError> {
-        self.carry_until(id, |_| false).await
-    }
-
-    /// Carries `id` until something `stops` it, or to its end.
-    pub async fn carry_until(
-        &self,
-        id: RolloverId,
-        stops: impl Fn(Blocker) -> bool,
-    ) -> Result<(), DriveError> {
-        let replica = self.worker.replica();
-        loop {
-            replica.refresh().await?;
-            replica.beat().await?;
-            match self.worker.drive(id).await? {
-                Next::Never => return Ok(()),
-                Next::After(_, blocker) if stops(blocker) => return Ok(()),
-                Next::After(_, Blocker::Bulk) => {
-                    let pass = replica.store().rollover(id).await?.unwrap().pass;
-                    self.worker.rewrap(id, pass).await?;
-                }
-                Next::After(..) => {}
-            }
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
     }
 }
 

@@ -10,6 +10,8 @@
 pub mod app;
 #[cfg(feature = "api")]
 pub mod breeze_api;
+#[cfg(all(feature = "postgres", feature = "sqlite", feature = "worker"))]
+pub mod by_hand;
 #[cfg(feature = "worker")]
 pub mod double;
 pub mod http;
