@@ -125,7 +125,8 @@ impl Postgres {
     pub(crate) fn url_as(&self, role: &str) -> String {
         let (scheme, rest) = self.url.split_once("://").unwrap();
         let rest = rest.split_once('@').map_or(rest, |(_, host)| host);
-        format!("{scheme}://{role}@{rest}")
+        // Its password is its name.
+        format!("{scheme}://{role}:{role}@{rest}")
     }
 
     pub(crate) fn url(&self) -> &str {

@@ -153,7 +153,7 @@ mod only_postgres {
     async fn a_missing_privilege_is_named_and_the_stated_ones_are_enough() {
         let on = Postgres::fresh().await;
         let role = format!("api_{}", uuid::Uuid::now_v7().simple());
-        on.execute(&format!("CREATE ROLE {role} LOGIN")).await.unwrap();
+        on.execute(&format!("CREATE ROLE {role} LOGIN PASSWORD '{role}'")).await.unwrap();
         let store = PgStore::connect(&on.url_as(&role), "store", 2).await.unwrap();
         let lacks = |named: &'static str| {
             let store = store.clone();
