@@ -24,7 +24,7 @@ pub enum Refusal {
     NoPrimary(Secret),
     /// No reason, or too long a one.
     #[error(
-        "give a reason of 1 to {LONGEST_REASON} characters without control characters; the audit trail keeps it"
+        "give a reason of 1 to {LONGEST_REASON} printable characters; the audit trail keeps it"
     )]
     Reason,
     /// The value is not fit to be a key.
