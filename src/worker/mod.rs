@@ -22,7 +22,7 @@ pub mod sweep;
 use std::{
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -78,6 +78,7 @@ pub struct Worker {
     /// One permit a rewrap task: the rest of the process's tasks are free to drive.
     rewrapping: Arc<Semaphore>,
     shutting_down: Arc<AtomicBool>,
+    busy: Arc<AtomicUsize>,
 }
 
 impl Worker {
@@ -95,6 +96,7 @@ impl Worker {
             parts,
             rewrapping: Arc::new(Semaphore::new(parts as usize)),
             shutting_down: Arc::default(),
+            busy: Arc::default(),
         }
     }
 

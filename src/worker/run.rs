@@ -1,16 +1,21 @@
 //! The apalis workers of one process, and the tick that sees to it that no
 //! rollover is forgotten.
 
-use std::time::Duration;
+use std::{
+    sync::atomic::{AtomicUsize, Ordering},
+    time::Duration,
+};
 
 use apalis::prelude::*;
-use tokio::sync::watch;
 
 use super::{DriveError, Next, Queue, Task as Work, Worker};
 use crate::{ids::RolloverId, rollover::Blocker};
 
 /// How often a replica looks for rollovers that nobody drives.
 const TICK: Duration = Duration::from_secs(5);
+
+/// How long tasks may take to end once they are asked to.
+const PATIENCE: Duration = Duration::from_secs(15);
 
 /// How long a task waits by itself for what takes moments.
 const MOMENTS: Duration = Duration::from_secs(1);
@@ -62,18 +67,33 @@ impl Worker {
         Ok(queue.sweep().await?)
     }
 
-    /// Works until `shutdown` is ready; the batch in hand is finished first.
+    /// Works until `shutdown` is ready; the batches in hand are finished first.
+    ///
+    /// The queue's worker is kept running meanwhile and then dropped, in place of its
+    /// own way to stop: that one waits for the tasks without going on with a fetch
+    /// that it has begun, whose transaction keeps every task from writing to SQLite.
     pub async fn run(&self, backend: &WorkerBackend, shutdown: impl Future<Output = ()> + Send) {
-        let (stop, stopped) = watch::channel(());
-        let until_told = async {
+        let until_idle = async {
             tokio::select! {
                 () = shutdown => {}
                 () = self.keep_ticking() => {}
             }
             self.shut_down();
-            drop(stop);
+            let idle = async {
+                while self.busy.load(Ordering::Relaxed) > 0 {
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                }
+                // What the tasks came to is noted in the queue.
+                tokio::time::sleep(ASK).await;
+            };
+            if tokio::time::timeout(PATIENCE, idle).await.is_err() {
+                tracing::warn!("a task did not end in time; another replica takes it over");
+            }
         };
-        tokio::join!(until_told, self.keep_working(backend, stopped));
+        tokio::select! {
+            () = until_idle => {}
+            () = self.keep_working(backend) => {}
+        }
     }
 
     /// Looks every few seconds for rollovers that nobody drives.
@@ -88,19 +108,14 @@ impl Worker {
         }
     }
 
-    /// Runs the queue's worker, and starts it again when the database was away:
-    /// it ends at the first fetch that fails.
-    async fn keep_working(&self, backend: &WorkerBackend, stopped: watch::Receiver<()>) {
-        while !self.is_shutting_down() {
-            let mut until = stopped.clone();
-            // An error means that the sender is gone, which is the signal.
-            let stop = async move { drop(until.changed().await) };
-            if let Err(error) = backend.work(self.clone(), stop).await {
+    /// Runs the queue's worker, for ever, and starts it again when the database was
+    /// away: it ends at the first fetch that fails.
+    async fn keep_working(&self, backend: &WorkerBackend) {
+        loop {
+            if let Err(error) = backend.work(self.clone()).await {
                 tracing::warn!(%error, "the queue's worker ended; it is started again");
             }
-            if !self.is_shutting_down() {
-                tokio::time::sleep(MOMENTS).await;
-            }
+            tokio::time::sleep(MOMENTS).await;
         }
     }
 }
@@ -117,7 +132,28 @@ pub enum WorkerBackend {
     Sqlite(super::SqliteQueue),
 }
 
+/// Counts a task as busy for as long as it runs, however it ends.
+struct Busy<'a>(&'a AtomicUsize);
+
+impl<'a> Busy<'a> {
+    fn with(busy: &'a AtomicUsize) -> Self {
+        busy.fetch_add(1, Ordering::Relaxed);
+        Self(busy)
+    }
+}
+
+impl Drop for Busy<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 async fn task(task: Work, worker: Data<Worker>) -> Result<(), BoxDynError> {
+    let _busy = Busy::with(&worker.busy);
+    // Whoever goes leaves the rest to the ticks of the others.
+    if worker.is_shutting_down() {
+        return Ok(());
+    }
     Ok(worker.handle(task).await?)
 }
 
@@ -126,18 +162,10 @@ async fn task(task: Work, worker: Data<Worker>) -> Result<(), BoxDynError> {
 const ASK: Duration = Duration::from_millis(200);
 
 impl WorkerBackend {
-    async fn work(
-        &self,
-        worker: Worker,
-        stop: impl Future<Output = ()> + Send + 'static,
-    ) -> Result<(), WorkerError> {
+    async fn work(&self, worker: Worker) -> Result<(), WorkerError> {
         let name = format!("breeze-rollover-{}", uuid::Uuid::now_v7());
         // The rewrap tasks of this process, and one that drives.
         let concurrency = worker.parts as usize + 1;
-        let stop = async move {
-            stop.await;
-            Ok::<(), std::io::Error>(())
-        };
         match self {
             #[cfg(feature = "postgres")]
             Self::Postgres(queue) => {
@@ -146,7 +174,7 @@ impl WorkerBackend {
                     .data(worker)
                     .concurrency(concurrency)
                     .build(task)
-                    .run_until(stop)
+                    .run()
                     .await
             }
             #[cfg(feature = "sqlite")]
@@ -156,7 +184,7 @@ impl WorkerBackend {
                     .data(worker)
                     .concurrency(concurrency)
                     .build(task)
-                    .run_until(stop)
+                    .run()
                     .await
             }
         }
