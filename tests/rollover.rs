@@ -129,7 +129,23 @@ async fn a_paused_rollover_goes_on_after_a_restart_and_a_resume(database: Databa
     app.rollovers.leave().await;
 }
 
+async fn a_process_that_leaves_ends_its_lease_and_holds_up_nobody(database: Database) {
+    fill(&database, 50).await;
+    let stays = TestApp::start(database.clone()).await;
+    for secret in [Secret::JwtSecret, Secret::AppEncryptionKey, Secret::JwtSecret] {
+        let leaves = TestApp::start(database.clone()).await;
+        let rollover = leaves.begin(request(secret, Mode::Hard)).await.unwrap();
+        leaves.rollovers.leave().await;
+        let replicas = database.store().replicas().await.unwrap();
+        let left = replicas.iter().find(|r| r.id == leaves.rollovers.replica().id()).unwrap();
+        assert!(!left.live, "it said goodbye");
+        stays.reaches(rollover.id, Phase::Retired).await;
+    }
+    stays.rollovers.leave().await;
+}
+
 on_both_databases!(
+    a_process_that_leaves_ends_its_lease_and_holds_up_nobody,
     a_graceful_rollover_moves_every_value_and_then_retires_the_old_key,
     rolling_back_rewraps_back,
     a_signing_key_drains_for_its_lifetime,

@@ -12,7 +12,7 @@ use super::{DriveError, Next, Queue, Task as Work, Worker};
 use crate::{ids::RolloverId, rollover::Blocker};
 
 /// How often a replica looks for rollovers that nobody drives.
-const TICK: Duration = Duration::from_secs(5);
+const TICK: Duration = Duration::from_secs(2);
 
 /// How long tasks may take to end once they are asked to.
 const PATIENCE: Duration = Duration::from_secs(15);
