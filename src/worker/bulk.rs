@@ -2,21 +2,25 @@
 //!
 //! 1. Once a second the rollover is read again: a pause, a roll-back, a newer pass
 //!    or a new ceiling is heeded within that time.
-//! 2. A batch uses the keychain of its own moment, never that of its range.
-//! 3. A ceiling holds for all tasks of all replicas together.
-//! 4. On shutdown the batch in hand is finished, and the range is left to others
+//! 2. A batch is sealed with the keychain of the moment in which it is written, never
+//!    that of its range, nor that of the moment in which it was read.
+//! 3. The next batch is read while one is written, so that the database and this
+//!    process do not wait for each other; compare-and-set makes up for what changes in
+//!    between.
+//! 4. A ceiling holds for all tasks of all replicas together.
+//! 5. On shutdown the batch in hand is finished, and the range is left to others
 //!    when its lease runs out.
 
 use std::time::{Duration, Instant};
 
 use super::{
     DriveError, Worker,
-    rewrap::{Batch, BatchEnd, aims},
+    rewrap::{Batch, aims},
 };
 use crate::{
     envelope::Target,
     ids::{Epoch, RolloverId},
-    store::{Range, StoreError, TableShape},
+    store::{Range, Row, StoreError, TableShape, Written},
 };
 
 /// How long a range stays with a worker that gives no sign of life.
@@ -77,6 +81,7 @@ impl Worker {
     ) -> Result<(), DriveError> {
         let store = self.replica.store();
         let (mut read_at, mut keys_of, mut finals) = (Instant::now(), Epoch(0), vec![]);
+        let mut ahead: Option<Vec<Row>> = None;
         loop {
             if read_at.elapsed() > HEED {
                 match self.orders(range.rollover, range.pass).await? {
@@ -95,6 +100,8 @@ impl Worker {
                 };
                 finals = fresh;
                 keys_of = keys.epoch();
+                // Chosen by what was final before.
+                ahead = None;
             }
             let batch = Batch {
                 rows: store.as_ref(),
@@ -106,19 +113,29 @@ impl Worker {
             };
             let ceiling = self.share_of(orders.ceiling);
             let limit = self.pace().batch(ceiling);
-            let now = self.replica.clock().now();
-            match batch.run(range, limit, now).await? {
-                BatchEnd::LeaseLost => return Ok(()),
-                BatchEnd::Finished => {
-                    store.finish_range(range).await?;
-                    return Ok(());
-                }
-                BatchEnd::More { scanned, took } => {
-                    drop(keys);
-                    let rest = self.pace().rest_after(scanned, took, ceiling);
-                    tokio::time::sleep(rest.min(RANGE_LEASE / 2)).await;
-                }
+            let mut rows = match ahead.take() {
+                Some(rows) => rows,
+                None => batch.read(range, range.cursor.as_ref(), limit).await?,
+            };
+            // Read before there was a ceiling, or a lower one: the rest is read again.
+            rows.truncate(limit as usize);
+            let Some(last) = rows.last().map(|row| row.key.clone()) else {
+                store.finish_range(range).await?;
+                return Ok(());
+            };
+            let (began, scanned) = (Instant::now(), rows.len() as u32);
+            let (written, next) = tokio::join!(
+                batch.write(range, rows, &last, self.replica.clock().now()),
+                batch.read(range, Some(&last), limit),
+            );
+            if written? == Written::LeaseLost {
+                return Ok(());
             }
+            range.cursor = Some(last);
+            ahead = Some(next?);
+            drop(keys);
+            let rest = self.pace().rest_after(scanned, began.elapsed(), ceiling);
+            tokio::time::sleep(rest.min(RANGE_LEASE / 2)).await;
         }
     }
 

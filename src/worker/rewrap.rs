@@ -6,11 +6,11 @@
 //!    neither its row's other columns nor the batch.
 //! 4. Lazy and bulk rewrap write through the same call.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::{
     clock::Timestamp,
-    column::{Aim, Rewrap},
+    column::{Aim, Rewrap, RowKey},
     envelope::{SealError, Target},
     keyring::{Keychain, NoKeyring},
     store::{
@@ -94,22 +94,6 @@ pub fn aims(table: &TableShape, keys: &Keychain, target: Target) -> Result<Vec<A
     table.columns().iter().map(|column| column.aim(keys, target)).collect()
 }
 
-/// How one batch of a range ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum BatchEnd {
-    /// Rows may be left.
-    More {
-        /// Stale rows looked at.
-        scanned: u32,
-        /// How long it took.
-        took: Duration,
-    },
-    /// No stale row is left in the range.
-    Finished,
-    /// Another replica holds the range now.
-    LeaseLost,
-}
-
 /// Everything that a batch needs beside its range.
 #[derive(Debug)]
 pub struct Batch<'a> {
@@ -128,37 +112,41 @@ pub struct Batch<'a> {
 }
 
 impl Batch<'_> {
-    /// Reads, rewraps and writes up to `limit` rows of `range`, and moves its cursor.
+    /// Up to `limit` stale rows of `range` after the key `after`. None: its end.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database does not answer.
+    pub async fn read(
+        &self,
+        range: &Range,
+        after: Option<&RowKey>,
+        limit: u32,
+    ) -> Result<Vec<Row>, StoreError> {
+        let window = Window { after, upto: range.upto.as_ref() };
+        self.rows.stale(self.table, self.aims, window, limit).await
+    }
+
+    /// Rewraps and writes `rows`, and moves the cursor of `range` to `last`, the last
+    /// of them. A row that was edited since it was read keeps the edit.
     ///
     /// # Errors
     /// [`RewrapError`]; the batch has then changed nothing.
-    pub async fn run(
+    pub async fn write(
         &self,
-        range: &mut Range,
-        limit: u32,
+        range: &Range,
+        rows: Vec<Row>,
+        last: &RowKey,
         now: Timestamp,
-    ) -> Result<BatchEnd, RewrapError> {
-        let began = Instant::now();
-        let window = Window { after: range.cursor.as_ref(), upto: range.upto.as_ref() };
-        let rows = self.rows.stale(self.table, self.aims, window, limit).await?;
-        let Some(last) = rows.last().map(|row| row.key.clone()) else {
-            return Ok(BatchEnd::Finished);
-        };
-        let scanned = rows.len() as u32;
+    ) -> Result<Written, RewrapError> {
+        let scanned = rows.len() as u64;
         let batch = rewrap_rows(self.table, rows, self.keys, self.target, now)?;
         let progress = Progress {
             range: range.clone(),
             cursor: last.clone(),
-            scanned: u64::from(scanned),
+            scanned,
             lease: self.lease,
             quarantined: batch.quarantined,
         };
-        match self.rows.write(self.table, &batch.updates, Some(&progress)).await? {
-            Written::LeaseLost => Ok(BatchEnd::LeaseLost),
-            Written::Done { .. } => {
-                range.cursor = Some(last);
-                Ok(BatchEnd::More { scanned, took: began.elapsed() })
-            }
-        }
+        Ok(self.rows.write(self.table, &batch.updates, Some(&progress)).await?)
     }
 }
