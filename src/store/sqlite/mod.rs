@@ -15,13 +15,14 @@ mod rollovers;
 mod rows;
 mod schema;
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use sqlx::{
     SqlitePool,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
+use tokio::sync::Mutex;
 use uuid::Uuid;
 
 pub(super) use error::cause;
@@ -39,6 +40,9 @@ pub(crate) const BEGIN_WRITING: &str = "BEGIN IMMEDIATE";
 #[derive(Debug, Clone)]
 pub struct SqliteStore {
     pool: SqlitePool,
+    /// Held by the batch that writes. Batches of one process wait for each other here,
+    /// in turn and at once: for SQLite's own lock they would sleep, and not in turn.
+    writing: Arc<Mutex<()>>,
 }
 
 impl SqliteStore {
@@ -48,8 +52,8 @@ impl SqliteStore {
     /// `synchronous` be `FULL`: a key must outlive a power cut. [`Self::connect`]
     /// makes such a pool.
     #[must_use]
-    pub const fn new(pool: SqlitePool) -> Self {
-        Self { pool }
+    pub fn new(pool: SqlitePool) -> Self {
+        Self { pool, writing: Arc::default() }
     }
 
     /// Opens the file of `url`, and makes it where it is missing (unless the URL says

@@ -5,7 +5,6 @@
 //! 2. Documents and arrays are compared as text: 1.10 is not 1.1.
 //! 3. The cursor and the quarantine move in the same transaction, or nothing does.
 
-use serde_json::{Value, json};
 use sqlx::AssertSqlSafe;
 
 use super::{failed, sql};
@@ -26,9 +25,10 @@ pub(super) async fn write(
     if changed.is_empty() && progress.is_none() {
         return Ok(Written::Done { rewrapped: 0 });
     }
-    let batch: Vec<Value> =
+    let batch: Vec<_> =
         changed.iter().filter(|update| table.fits(&update.key)).map(|u| flat(table, u)).collect();
-    let batch = Value::Array(batch).to_string();
+    let batch = serde_json::to_string(&batch).expect("text is JSON");
+    let _turn = store.writing.lock().await;
     // The write lock is taken at once: a reader that becomes a writer can be refused.
     let mut transaction = store.pool.begin_with("BEGIN IMMEDIATE").await.map_err(failed)?;
     let mut rewrapped = 0;
@@ -54,17 +54,16 @@ pub(super) async fn write(
 
 /// One update as the statement takes it apart: the key's parts, then what was read and
 /// what is to be written of each column, both null where nothing changes.
-fn flat(table: &TableShape, update: &Update) -> Value {
-    let mut row: Vec<Value> = update.key.parts().iter().map(|part| json!(part)).collect();
+fn flat<'a>(table: &TableShape, update: &'a Update) -> Vec<Option<&'a str>> {
+    let value = |values: &'a [Option<String>], column| -> Option<&'a str> {
+        values.get(column).and_then(Option::as_deref)
+    };
+    let mut row: Vec<_> = update.key.parts().iter().map(|part| Some(part.as_str())).collect();
     for column in 0..table.columns().len() {
-        let (old, new) = (update.old.get(column), update.new.get(column));
-        if old == new {
-            row.extend([Value::Null, Value::Null]);
-        } else {
-            row.extend([json!(old.cloned().flatten()), json!(new.cloned().flatten())]);
-        }
+        let (old, new) = (value(&update.old, column), value(&update.new, column));
+        row.extend(if old == new { [None, None] } else { [old, new] });
     }
-    Value::Array(row)
+    row
 }
 
 /// `UPDATE … FROM` the batch, taken apart once: served by the primary key's index, row
