@@ -10,7 +10,7 @@ use crate::{
 
 /// How many rows are enough to place the bounds: a range is then within a few per
 /// cent of its share.
-const SAMPLED: u64 = 30_000;
+const SAMPLED: u64 = 10_000;
 
 /// The density that the last ANALYZE found, times the pages of now: the planner's own
 /// estimate, without a scan. Null when the table was never analysed.
