@@ -23,6 +23,7 @@ impl KeychainHandle {
     }
 
     /// The current keychain: no lock, no allocation. Keep it for one request.
+    #[inline]
     #[must_use]
     pub fn load(&self) -> Snapshot {
         self.0.load()
