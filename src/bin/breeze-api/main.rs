@@ -12,7 +12,10 @@ mod serve;
 mod settings;
 mod state;
 
-use std::{io, process::ExitCode};
+use std::{
+    io::{self, IsTerminal},
+    process::ExitCode,
+};
 
 use breeze_rollover::keyring::sources::Environment;
 use clap::{Parser, Subcommand};
@@ -40,15 +43,34 @@ enum Command {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(told) => return tell(&told),
+    };
     log_to_stderr(arguments.command.as_ref());
     match run(arguments.command).await {
         Ok(exit) => exit.into(),
         Err(error) => {
-            tracing::error!("{error:#}");
+            tracing::error!("{}", chain(&error));
             ExitCode::FAILURE
         }
     }
+}
+
+/// Help and the version are what was asked for. Anything else is an error, and exits
+/// as one: the 2 of clap's own would mean that all is done but some rows.
+fn tell(told: &clap::Error) -> ExitCode {
+    // Who closed the output has seen enough of it.
+    drop(told.print());
+    if told.use_stderr() { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+}
+
+/// An error with its causes, without repeating those that it tells of itself.
+fn chain(error: &anyhow::Error) -> String {
+    error.chain().skip(1).fold(error.to_string(), |told, cause| {
+        let cause = cause.to_string();
+        if told.ends_with(&cause) { told } else { format!("{told}: {cause}") }
+    })
 }
 
 async fn run(command: Option<Command>) -> anyhow::Result<Exit> {
@@ -76,5 +98,9 @@ fn log_to_stderr(command: Option<&Command>) {
         Some(_) => "warn",
     };
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(io::stderr().is_terminal())
+        .with_writer(io::stderr)
+        .init();
 }
