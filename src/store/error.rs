@@ -11,6 +11,11 @@ pub enum StoreError {
     /// The database is not there, or went away.
     #[error("the database does not answer ({0}); see that it runs, and that DATABASE_URL names it")]
     Unreachable(#[source] sqlx::Error),
+    /// The URL does not parse. Nothing of it is told: it may hold a password.
+    #[error(
+        "DATABASE_URL does not parse; it must be like postgres://user:password@host:5432/database or sqlite://breeze.db"
+    )]
+    Url,
     /// The control tables are missing.
     #[error(
         "the control tables are missing; run `breeze-api migrate` with a role that may create them"

@@ -52,14 +52,18 @@ impl PgStore {
     /// after half of one, so that no lock outlives a process that hangs.
     ///
     /// # Errors
-    /// [`StoreError::Database`] when the URL does not parse or no server answers.
+    /// [`StoreError::Url`] when the URL does not parse, [`StoreError::Unreachable`] when
+    /// no server answers within ten seconds.
     pub async fn connect(
         url: &str,
         application_name: &str,
         max_connections: u32,
     ) -> Result<Self, StoreError> {
-        let options =
-            url.parse::<PgConnectOptions>()?.application_name(application_name).options([
+        let options = url
+            .parse::<PgConnectOptions>()
+            .map_err(|_| StoreError::Url)?
+            .application_name(application_name)
+            .options([
                 ("statement_timeout", "60s"),
                 ("idle_in_transaction_session_timeout", "30s"),
             ]);

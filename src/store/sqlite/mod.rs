@@ -63,10 +63,12 @@ impl SqliteStore {
     /// disk when it returns (`synchronous = FULL`), since keys are among what it writes.
     ///
     /// # Errors
-    /// [`StoreError::Database`] when the URL does not parse or the file does not open.
+    /// [`StoreError::Url`] when the URL does not parse, [`StoreError::Database`] when the
+    /// file does not open.
     pub async fn connect(url: &str) -> Result<Self, StoreError> {
         let options = url
-            .parse::<SqliteConnectOptions>()?
+            .parse::<SqliteConnectOptions>()
+            .map_err(|_| StoreError::Url)?
             .create_if_missing(true)
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Full)
