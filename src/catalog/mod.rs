@@ -159,8 +159,14 @@ impl FromStr for Secret {
 
 /// A name that is not in the catalog.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("no such secret in the catalog; GET /admin/secrets lists them")]
 pub struct UnknownSecret;
+
+impl fmt::Display for UnknownSecret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<_> = Secret::all().map(Secret::name).collect();
+        write!(f, "no such secret in the catalog, which has {}", names.join(", "))
+    }
+}
 
 #[cfg(test)]
 mod tests {
