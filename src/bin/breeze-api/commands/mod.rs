@@ -8,7 +8,7 @@ pub(crate) mod migrate;
 pub(crate) mod rewrap;
 pub(crate) mod rollover;
 
-use std::{io::IsTerminal, process::ExitCode};
+use std::{io::IsTerminal, process::ExitCode, time::Duration};
 
 use anyhow::Context;
 use breeze_rollover::{
@@ -20,6 +20,7 @@ use breeze_rollover::{
         sources::{Declared, Environment},
     },
     store::StoreError,
+    token::Lifetimes,
 };
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use secrecy::{ExposeSecret, SecretString};
@@ -106,9 +107,14 @@ pub(crate) async fn environment_keychain(database: &Database) -> anyhow::Result<
     Ok(declared.keychain(Epoch(0))?)
 }
 
-/// This process as a replica for the time of one command.
+/// This process as a replica for the time of one command. It signs nothing, so that
+/// nothing need be accepted any longer because of it.
 pub(crate) fn setup(database: Database) -> Setup {
-    Setup::new(database, Registry::breeze()).name(format!("command {}", std::process::id()))
+    let none =
+        Lifetimes { access: Duration::ZERO, refresh: Duration::ZERO, viewer: Duration::ZERO };
+    Setup::new(database, Registry::breeze())
+        .name(format!("command {}", std::process::id()))
+        .lifetimes(none)
 }
 
 /// Whether what a rollover waits for goes away only when people act.
