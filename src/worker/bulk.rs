@@ -23,9 +23,6 @@ use crate::{
     store::{Range, Row, StoreError, TableShape, Written},
 };
 
-/// How long a range stays with a worker that gives no sign of life.
-pub const RANGE_LEASE: Duration = Duration::from_secs(10);
-
 /// How often the rollover's row is read while a pass runs.
 const HEED: Duration = Duration::from_secs(1);
 
@@ -40,7 +37,8 @@ impl Worker {
         let store = self.replica.store();
         let survey = store.survey(&self.registry).await?;
         while let Some(orders) = self.orders(rollover, pass).await? {
-            let claimed = store.claim_range(rollover, pass, self.replica.id(), RANGE_LEASE).await?;
+            let claimed =
+                store.claim_range(rollover, pass, self.replica.id(), self.range_lease).await?;
             let Some(mut range) = claimed else { break };
             match survey.tables.iter().find(|table| table.table.name() == range.table) {
                 Some(table) => self.rewrap_range(table, &mut range, orders).await?,
@@ -109,7 +107,7 @@ impl Worker {
                 aims: &finals,
                 keys: &keys,
                 target: orders.target,
-                lease: RANGE_LEASE,
+                lease: self.range_lease,
             };
             let ceiling = self.share_of(orders.ceiling);
             let limit = self.pace().batch(ceiling);
@@ -135,7 +133,7 @@ impl Worker {
             ahead = Some(next?);
             drop(keys);
             let rest = self.pace().rest_after(scanned, began.elapsed(), ceiling);
-            tokio::time::sleep(rest.min(RANGE_LEASE / 2)).await;
+            tokio::time::sleep(rest.min(self.range_lease / 2)).await;
         }
     }
 

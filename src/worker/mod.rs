@@ -27,7 +27,6 @@ use std::{
     time::Duration,
 };
 
-pub use bulk::RANGE_LEASE;
 pub use drive::Next;
 pub use error::DriveError;
 pub use lazy::{LazyRewrap, LazyTotals, LazyWorker, lazy_rewrap};
@@ -57,11 +56,18 @@ pub struct WorkerSettings {
     pub batch_size: u32,
     /// How long a batch should take; slower ones make the next smaller.
     pub set_point: Duration,
+    /// How long a range stays with a worker that gives no sign of life.
+    pub range_lease: Duration,
 }
 
 impl Default for WorkerSettings {
     fn default() -> Self {
-        Self { parts: 2, batch_size: 1000, set_point: Duration::from_millis(200) }
+        Self {
+            parts: 2,
+            batch_size: 1000,
+            set_point: Duration::from_millis(200),
+            range_lease: Duration::from_secs(10),
+        }
     }
 }
 
@@ -77,6 +83,7 @@ pub struct Worker {
     parts: u32,
     /// One permit a rewrap task: the rest of the process's tasks are free to drive.
     rewrapping: Arc<Semaphore>,
+    range_lease: Duration,
     shutting_down: Arc<AtomicBool>,
     busy: Arc<AtomicUsize>,
 }
@@ -95,6 +102,7 @@ impl Worker {
             counted: Arc::default(),
             parts,
             rewrapping: Arc::new(Semaphore::new(parts as usize)),
+            range_lease: settings.range_lease,
             shutting_down: Arc::default(),
             busy: Arc::default(),
         }

@@ -15,7 +15,7 @@ use breeze_rollover::{
     column::Registry,
     embed::{Database, Rollovers, Setup},
     keyring::sources::Environment,
-    worker::Impact,
+    worker::{Impact, WorkerSettings},
 };
 use clap::Args;
 use secrecy::ExposeSecret;
@@ -35,6 +35,9 @@ use crate::{
 
 /// Connections of one process. PostgreSQL only: a SQLite file has fewer.
 const CONNECTIONS: u32 = 16;
+
+/// How often a change is asked for, and the lease renewed, at least.
+const POLL: Duration = Duration::from_secs(1);
 
 /// Serve the API. Tables are made on SQLite, and looked for on PostgreSQL.
 #[derive(Debug, Default, Args)]
@@ -59,6 +62,9 @@ pub(crate) async fn run(environment: Environment, serve: Serve) -> anyhow::Resul
         .environment(environment)
         .name(format!("breeze-api {}", settings.listen))
         .lifetimes(settings.lifetimes)
+        .lease(settings.lease, POLL.min(settings.lease / 5))
+        // Others take over what a dead process had in hand before they pass it over.
+        .worker(WorkerSettings { range_lease: settings.lease * 2 / 3, ..Default::default() })
         .clock(Arc::clone(&clock))
         .impact(Arc::new(sessions))
         .start()

@@ -22,6 +22,8 @@ pub(crate) struct Settings {
     pub(crate) database: SecretString,
     pub(crate) listen: SocketAddr,
     pub(crate) lifetimes: Lifetimes,
+    /// How long a process that gives no sign of life counts as alive.
+    pub(crate) lease: Duration,
     pub(crate) cookies: CookiePolicy,
     /// Of the administrator that a first start creates.
     pub(crate) admin_email: String,
@@ -45,6 +47,7 @@ impl Settings {
                 .parsed("BREEZE_LISTEN", "an address and port such as 127.0.0.1:3001")
                 .unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 3001))),
             lifetimes: reader.lifetimes(),
+            lease: reader.seconds("BREEZE_LEASE_SECONDS").unwrap_or(Duration::from_secs(15)),
             cookies: reader.cookies(is_production),
             admin_email: reader
                 .text("BREEZE_ADMIN_EMAIL")
@@ -157,6 +160,7 @@ mod tests {
         assert_eq!(settings.database.expose_secret(), "sqlite://breeze.db");
         assert_eq!(settings.listen.port(), 3001);
         assert_eq!(settings.lifetimes, Lifetimes::BREEZE);
+        assert_eq!(settings.lease.as_secs(), 15);
     }
 
     #[test]
