@@ -27,7 +27,7 @@ pub struct Run {
 }
 
 /// Prepares `breeze-api ARGUMENTS`, with an empty environment, in an empty folder.
-pub fn breeze_api<const N: usize>(arguments: [&str; N]) -> Run {
+pub fn breeze_api<'a>(arguments: impl IntoIterator<Item = &'a str>) -> Run {
     let folder = tempfile::tempdir().unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_breeze-api"));
     command.args(arguments).env_clear().current_dir(folder.path());
@@ -46,6 +46,13 @@ impl Run {
     #[must_use]
     pub fn envs<'a>(self, variables: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
         variables.into_iter().fold(self, |run, (name, value)| run.env(name, value))
+    }
+
+    /// Runs it in another folder than its own.
+    #[must_use]
+    pub fn in_folder(mut self, folder: &Path) -> Self {
+        self.command.current_dir(folder);
+        self
     }
 
     /// Starts it, its output going to files.

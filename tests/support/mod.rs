@@ -14,6 +14,8 @@ pub mod breeze_api;
 pub mod by_hand;
 #[cfg(feature = "worker")]
 pub mod double;
+#[cfg(feature = "api")]
+pub mod deployment;
 pub mod http;
 #[cfg(feature = "postgres")]
 pub mod postgres;

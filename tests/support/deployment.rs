@@ -1,0 +1,262 @@
+//! A deployment of `breeze-api`: its keys, and a database full of values in Breeze's
+//! old formats.
+
+use std::{collections::BTreeMap, ops::Deref};
+
+use breeze_rollover::{
+    catalog::Secret,
+    column::{Aim, Binding, Column, Kind, Registry, RowKey},
+    embed,
+    envelope::Target,
+    ids::{Epoch, KeyId},
+    keyring::{
+        KeyState, Keychain,
+        sources::{Declared, Environment},
+    },
+    material::Material,
+    store::{
+        Custody,
+        custody::{self, RootKeys, SealBudgets},
+    },
+};
+use secrecy::ExposeSecret;
+use uuid::Uuid;
+
+use super::{
+    breeze_api::{Run, breeze_api},
+    postgres, sqlite,
+};
+
+/// What it sets. `k-2024` seals; what is stored is older.
+pub const KEYS: [(&str, &str); 6] = [
+    ("JWT_SECRET", "a signing secret of the tests 0123456789abcdef"),
+    ("APP_ENCRYPTION_KEY", "an application key of the tests, of a time without names"),
+    ("APP_ENCRYPTION_KEYRING", RING),
+    ("APP_ENCRYPTION_KEY_ID", "k-2024"),
+    ("MFA_ENCRYPTION_KEY", "a key of the tests for the seeds of one-time codes"),
+    ("BREEZE_ROOT_KEY", "a root key of the tests that seals every other key"),
+];
+
+/// The two keys that have names.
+pub const RING: &str =
+    r#"{"k-2023":"an application key of 2023 0123","k-2024":"an application key of 2024 4567"}"#;
+
+/// A database of either kind, gone with this value.
+#[derive(Debug)]
+pub enum Db {
+    Sqlite(sqlite::File),
+    Postgres(Box<postgres::Database>),
+}
+
+impl Db {
+    pub fn on_sqlite() -> Self {
+        Self::Sqlite(sqlite::file())
+    }
+
+    pub async fn on_postgres() -> Self {
+        Self::Postgres(Box::new(postgres::database().await))
+    }
+
+    pub fn url(&self) -> String {
+        match self {
+            Self::Sqlite(file) => file.url(),
+            Self::Postgres(database) => database.url(),
+        }
+    }
+
+    /// Prepares `breeze-api ARGUMENTS` with the keys, on this database.
+    pub fn run<'a>(&self, arguments: impl IntoIterator<Item = &'a str>) -> Run {
+        breeze_api(arguments).envs(KEYS).env("DATABASE_URL", self.url())
+    }
+
+    /// Makes every table.
+    pub async fn migrate(&self) {
+        let migrated = self.run(["migrate"]).finish().await;
+        assert_eq!(migrated.code, Some(0), "{}", migrated.stderr);
+    }
+
+    /// Runs statements, one or many; PostgreSQL's or SQLite's.
+    pub async fn execute(&self, postgres: &str, sqlite: &str) {
+        match self {
+            Self::Sqlite(file) => file.execute(sqlite).await,
+            Self::Postgres(database) => database.execute(postgres).await,
+        }
+    }
+
+    /// This process's own way into it.
+    pub async fn open(&self) -> Opened {
+        Opened(embed::Database::connect(&self.url(), 2).await.unwrap())
+    }
+}
+
+/// A database as the library sees it; its connections are closed with this value.
+#[derive(Debug)]
+pub struct Opened(embed::Database);
+
+impl Deref for Opened {
+    type Target = embed::Database;
+
+    fn deref(&self) -> &embed::Database {
+        &self.0
+    }
+}
+
+/// The tables of the API, with the sealed columns that are filled.
+const TABLES: [(&str, &[&str]); 4] = [
+    ("sso_providers", &["client_secret"]),
+    ("webhooks", &["url", "secret", "headers"]),
+    ("discovery_profiles", &["snmp_communities"]),
+    ("tenant_variables", &["value"]),
+];
+
+/// Every value's plaintext, by `<table>.<column> <row>`.
+pub type Plaintexts = BTreeMap<String, String>;
+
+impl Opened {
+    /// Inserts `count` rows, sealed as Breeze once did (`enc:v1`, or `enc:v2` and
+    /// `enc:v3` under names), and answers what is in them.
+    pub async fn fill(&self, count: u128) -> Plaintexts {
+        let chains = ["k-2023", "v1"].map(sealing_with);
+        let registry = Registry::breeze();
+        let mut plaintexts = Plaintexts::new();
+        for (number, (table, names)) in TABLES.iter().enumerate() {
+            let mut rows = Vec::new();
+            for id in (0..count).filter(|id| id % 4 == number as u128) {
+                // Spread over all keys, as random ids are.
+                let id =
+                    Uuid::from_u128(id.wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835));
+                let mut row = vec![format!("'{id}'")];
+                for name in *names {
+                    let column = registry.column(table, name).unwrap();
+                    let plaintext = original(column, id);
+                    let value = seal(column, &chains, id, &plaintext);
+                    row.push(self.literal(column, &value));
+                    plaintexts.insert(format!("{column} {id}"), plaintext);
+                }
+                rows.push(format!("({})", row.join(",")));
+            }
+            for rows in rows.chunks(500) {
+                let columns = names.join(",");
+                let rows = rows.join(",");
+                self.execute(&format!("INSERT INTO {table} (id,{columns}) VALUES {rows}")).await;
+            }
+        }
+        plaintexts
+    }
+
+    /// Opens every value with every key that there is, destroyed ones aside.
+    pub async fn plaintexts(&self) -> Plaintexts {
+        let (keychain, store) = (self.keychain().await, self.store());
+        let mut plaintexts = Plaintexts::new();
+        for shape in store.survey(&Registry::breeze()).await.unwrap().tables {
+            if !TABLES.iter().any(|(table, _)| *table == shape.table.name()) {
+                continue;
+            }
+            let nothing_is_final = vec![Aim { prefixes: vec![] }; shape.columns().len()];
+            let window = Default::default();
+            let rows = store.stale(&shape, &nothing_is_final, window, 1_000_000).await.unwrap();
+            for row in rows {
+                for (column, value) in shape.columns().iter().zip(&row.values) {
+                    let Some(value) = value else { continue };
+                    let plaintext = open(column, &keychain, &row.key, value);
+                    plaintexts.insert(format!("{column} {}", row.key), plaintext);
+                }
+            }
+        }
+        plaintexts
+    }
+
+    /// The keys in custody; of a store that has none yet, those of the environment.
+    async fn keychain(&self) -> Keychain {
+        let custody = self.store().custody().await.unwrap();
+        if custody.keys.is_empty() {
+            return sealing_with("k-2024");
+        }
+        let retired: Vec<_> = custody
+            .keys
+            .iter()
+            .filter(|key| key.state == KeyState::Retired)
+            .map(|key| (key.secret, key.id.clone()))
+            .collect();
+        custody::keychain(&custody, &root(), &SealBudgets::default(), &retired).unwrap()
+    }
+
+    /// The primary keys of `secret`: exactly one, always.
+    pub async fn primaries(&self, secret: Secret) -> Vec<KeyId> {
+        let Custody { keys, .. } = self.store().custody().await.unwrap();
+        keys.into_iter()
+            .filter(|key| key.secret == secret && key.state == KeyState::Primary)
+            .map(|key| key.id)
+            .collect()
+    }
+
+    /// Runs statements, one or many.
+    pub async fn execute(&self, sql: &str) {
+        let sql = sqlx::raw_sql(sqlx::AssertSqlSafe(sql));
+        match &self.0 {
+            embed::Database::Postgres(store) => sql.execute(store.pool()).await.map(drop),
+            embed::Database::Sqlite(store) => sql.execute(store.pool()).await.map(drop),
+            other => panic!("{other:?} is of a third kind"),
+        }
+        .unwrap();
+    }
+
+    /// `value` in a statement; PostgreSQL keeps arrays as arrays.
+    fn literal(&self, column: &Column, value: &str) -> String {
+        let quoted = format!("'{}'", value.replace('\'', "''"));
+        match (&self.0, column.kind()) {
+            (embed::Database::Postgres(_), Kind::TextArray) => {
+                format!("ARRAY(SELECT jsonb_array_elements_text({quoted}::jsonb))")
+            }
+            _ => quoted,
+        }
+    }
+}
+
+/// What a row holds at first.
+fn original(column: &Column, id: Uuid) -> String {
+    match column.kind() {
+        Kind::Text => format!("{column} of {id}"),
+        Kind::TextArray => format!(r#"["{column} of {id}","public"]"#),
+        Kind::Json => {
+            format!(r#"{{"rate": 1.10, "count": 12345678901234567890, "token": "{id}"}}"#)
+        }
+    }
+}
+
+/// As Breeze would have: with a key that has a name, or with one that has none.
+fn seal(column: &Column, chains: &[Keychain; 2], id: Uuid, plaintext: &str) -> String {
+    // What is bound to its row names its key, in Breeze too.
+    let is_named = column.binding() == Binding::Row || id.as_u128() % 3 > 0;
+    let chain = if is_named { &chains[0] } else { &chains[1] };
+    let row = RowKey::from(id);
+    let sealed = match column.kind() {
+        Kind::Text => column.seal(chain, &row, plaintext, Target::Compatible).unwrap(),
+        _ => column.seal_document(chain, &row, plaintext, Target::Compatible).unwrap(),
+    };
+    // `enc:v1` is `enc:v2` without the key's name.
+    sealed.replace("enc:v2:v1:", "enc:v1:")
+}
+
+fn open(column: &Column, keychain: &Keychain, row: &RowKey, value: &str) -> String {
+    let target = Target::Bound;
+    match column.kind() {
+        Kind::Text => column.open(keychain, row, value, target).unwrap().plaintext,
+        _ => column.open_document(keychain, row, value, target).unwrap().json,
+    }
+    .expose_secret()
+    .to_owned()
+}
+
+/// The keys of the environment, with `active` as the one that seals.
+fn sealing_with(active: &str) -> Keychain {
+    let others = KEYS.into_iter().filter(|(name, _)| *name != "APP_ENCRYPTION_KEY_ID");
+    let environment = Environment::given(others.chain([("APP_ENCRYPTION_KEY_ID", active)]));
+    Declared::read(&environment, &[]).unwrap().keychain(Epoch(0)).unwrap()
+}
+
+/// What seals the keys in custody.
+pub fn root() -> RootKeys {
+    let (_, root) = KEYS[5];
+    RootKeys::new(Material::new(root).unwrap(), Vec::new())
+}
