@@ -12,10 +12,10 @@ pub mod app;
 pub mod breeze_api;
 #[cfg(all(feature = "postgres", feature = "sqlite", feature = "worker"))]
 pub mod by_hand;
-#[cfg(feature = "worker")]
-pub mod double;
 #[cfg(feature = "api")]
 pub mod deployment;
+#[cfg(feature = "worker")]
+pub mod double;
 pub mod http;
 #[cfg(feature = "postgres")]
 pub mod postgres;
