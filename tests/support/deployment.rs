@@ -1,7 +1,11 @@
 //! A deployment of `breeze-api`: its keys, and a database full of values in Breeze's
 //! old formats.
 
-use std::{collections::BTreeMap, ops::Deref};
+use std::{
+    collections::BTreeMap,
+    ops::Deref,
+    time::{SystemTime, UNIX_EPOCH},
+};
 
 use breeze_rollover::{
     catalog::Secret,
@@ -20,10 +24,13 @@ use breeze_rollover::{
     },
 };
 use secrecy::ExposeSecret;
+use serde_json::json;
+use totp_rs::Totp;
 use uuid::Uuid;
 
 use super::{
     breeze_api::{Run, breeze_api},
+    http::Client,
     postgres, sqlite,
 };
 
@@ -190,6 +197,30 @@ impl Opened {
             .collect()
     }
 
+    /// The one number that `sql` selects.
+    pub async fn number(&self, sql: &'static str) -> i64 {
+        match &self.0 {
+            embed::Database::Postgres(store) => {
+                sqlx::query_scalar(sql).fetch_one(store.pool()).await
+            }
+            embed::Database::Sqlite(store) => sqlx::query_scalar(sql).fetch_one(store.pool()).await,
+            other => panic!("{other:?} is of a third kind"),
+        }
+        .unwrap()
+    }
+
+    /// The text of the first column of every row.
+    pub async fn texts(&self, sql: &'static str) -> Vec<String> {
+        match &self.0 {
+            embed::Database::Postgres(store) => {
+                sqlx::query_scalar(sql).fetch_all(store.pool()).await
+            }
+            embed::Database::Sqlite(store) => sqlx::query_scalar(sql).fetch_all(store.pool()).await,
+            other => panic!("{other:?} is of a third kind"),
+        }
+        .unwrap()
+    }
+
     /// Runs statements, one or many.
     pub async fn execute(&self, sql: &str) {
         let sql = sqlx::raw_sql(sqlx::AssertSqlSafe(sql));
@@ -253,6 +284,49 @@ fn sealing_with(active: &str) -> Keychain {
     let others = KEYS.into_iter().filter(|(name, _)| *name != "APP_ENCRYPTION_KEY_ID");
     let environment = Environment::given(others.chain([("APP_ENCRYPTION_KEY_ID", active)]));
     Declared::read(&environment, &[]).unwrap().keychain(Epoch(0)).unwrap()
+}
+
+/// How an administrator logs in, as a first start tells it.
+#[derive(Debug)]
+pub struct Administrator {
+    pub email: String,
+    pub password: String,
+    otpauth: String,
+}
+
+/// The administrator of a first start, whom its standard output tells of.
+pub fn administrator_of(stdout: &str) -> Administrator {
+    let field = |name: &str| {
+        let line = stdout.lines().find(|line| line.starts_with(&format!("│ {name}"))).unwrap();
+        line.split_whitespace().last().unwrap().to_owned()
+    };
+    Administrator { email: field("e-mail"), password: field("password"), otpauth: field("TOTP") }
+}
+
+impl Administrator {
+    /// What codes are made from.
+    pub fn seed(&self) -> &str {
+        self.otpauth.split("secret=").nth(1).unwrap().split('&').next().unwrap()
+    }
+
+    /// The code of this half minute.
+    pub fn code(&self) -> String {
+        Totp::from_url(&self.otpauth).unwrap().generate_current().to_string()
+    }
+
+    /// The code of the next half minute, which is accepted already, and only counts once.
+    pub fn next_code(&self) -> String {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+        Totp::from_url(&self.otpauth).unwrap().generate(now + 30).to_string()
+    }
+}
+
+/// The administrator of a first start, logged in.
+pub async fn administrator(client: &Client, stdout: &str) -> Client {
+    let told = administrator_of(stdout);
+    let body = json!({ "email": told.email, "password": told.password, "mfaCode": told.code() });
+    let answer = client.post("/api/v1/auth/login", body).await.expect(200);
+    client.bearing(answer["tokens"]["accessToken"].as_str().unwrap())
 }
 
 /// What seals the keys in custody.
