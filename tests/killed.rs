@@ -165,6 +165,7 @@ impl Deployment {
     async fn kill(&mut self, process: Process, soon: u64) {
         self.moments.pass(soon).await;
         assert_eq!(process.kill().await.code, None, "it did not end by itself");
+        self.opened.settles().await;
         self.is_whole().await;
     }
 
@@ -243,6 +244,7 @@ async fn a_rewrap_that_is_killed_is_finished_by_the_next_one(db: Db) {
         goes_on(&opened, done, &process).await;
         moments.pass(500).await;
         assert_eq!(process.kill().await.code, None, "it did not end by itself");
+        opened.settles().await;
         done = written(&opened).await;
         assert!((1..ROWS).contains(&done), "{done} rows");
         assert!(opened.plaintexts().await == plaintexts, "every plaintext is right");

@@ -4,7 +4,7 @@
 use std::{
     collections::BTreeMap,
     ops::Deref,
-    time::{SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use breeze_rollover::{
@@ -195,6 +195,18 @@ impl Opened {
             .filter(|key| key.secret == secret && key.state == KeyState::Primary)
             .map(|key| key.id)
             .collect()
+    }
+
+    /// Waits until nothing is at work in it: what a process sent before it was killed,
+    /// PostgreSQL carries out.
+    pub async fn settles(&self) {
+        const AT_WORK: &str = "SELECT count(*) FROM pg_stat_activity WHERE state <> 'idle' \
+            AND datname = current_database() AND pid <> pg_backend_pid()";
+        if let embed::Database::Postgres(_) = &self.0 {
+            while self.number(AT_WORK).await > 0 {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        }
     }
 
     /// The one number that `sql` selects.
