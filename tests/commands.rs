@@ -245,7 +245,7 @@ async fn a_bad_url_is_told_without_what_is_in_it() {
     }
     let nobody = "postgres://breeze:hunter2@127.0.0.1:1/breeze";
     let ended = breeze_api(["keys"]).env("DATABASE_URL", nobody).finish().await;
-    error(&ended, "no database answers");
+    error(&ended, "the database does not answer");
     assert!(!ended.stderr.contains("hunter2"), "{}", ended.stderr);
 }
 

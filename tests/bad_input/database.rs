@@ -90,7 +90,9 @@ async fn a_server_that_takes_no_writes_is_refused_at_start() {
     let read_only = Database::connect(&own.url(), 2).await.unwrap();
     let refused = setup(&read_only).start().await.unwrap_err();
     assert_says(&refused, &["the database is read-only", "point DATABASE_URL at the primary"]);
-    let nowhere = own.url().replacen("/breeze_", "/breeze_no_such_", 1);
+    let (server, _) =
+        own.url().rsplit_once('/').map(|(a, b)| (a.to_owned(), b.to_owned())).unwrap();
+    let nowhere = format!("{server}/that_is_not_there");
     let none = Database::connect(&nowhere, 2).await.unwrap_err();
     assert_says(&none, &["the database does not answer", "does not exist"]);
 }

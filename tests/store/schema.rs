@@ -150,6 +150,21 @@ mod only_postgres {
 
     #[tokio::test(flavor = "multi_thread")]
     #[cfg_attr(not(postgres_tests), ignore = "needs PostgreSQL; tests/run starts one")]
+    async fn a_begin_that_is_given_up_leaves_no_transaction_behind() {
+        use futures_util::FutureExt;
+        use sqlx::Row as _;
+        let on = Postgres::fresh().await;
+        let store = PgStore::connect(on.url(), "store", 1).await.unwrap();
+        for _ in 0..100 {
+            drop(store.pool().begin().now_or_never());
+            let sql = "SELECT now() = statement_timestamp()";
+            let row = sqlx::raw_sql(sql).fetch_one(store.pool()).await.unwrap();
+            assert!(row.get::<bool, _>(0), "the next one would write into a transaction of nobody");
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    #[cfg_attr(not(postgres_tests), ignore = "needs PostgreSQL; tests/run starts one")]
     async fn a_missing_privilege_is_named_and_the_stated_ones_are_enough() {
         let on = Postgres::fresh().await;
         let role = format!("api_{}", uuid::Uuid::now_v7().simple());

@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use sqlx::{
-    PgPool,
+    PgPool, Row as _,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 use uuid::Uuid;
@@ -31,6 +31,12 @@ use super::{
     Quarantined, Range, ReplicaId, ReplicaRecord, Rollover, RolloverId, Secret, Store, StoreError,
     Timestamp,
 };
+
+/// Whether no transaction is open: then the present one begins with this statement.
+/// Whoever gives up a `BEGIN` half-way, as a request that ends too early does, leaves a
+/// connection within a transaction that nobody knows of; it is closed, since what the
+/// next one wrote on it would never be committed.
+const IS_AT_REST: &str = "SELECT now() = statement_timestamp()";
 
 /// The store on PostgreSQL.
 #[derive(Debug, Clone)]
@@ -70,6 +76,11 @@ impl PgStore {
         let pool = PgPoolOptions::new()
             .max_connections(max_connections)
             .acquire_timeout(Duration::from_secs(10))
+            .after_release(|connection, _| {
+                Box::pin(async move {
+                    sqlx::raw_sql(IS_AT_REST).fetch_one(connection).await?.try_get(0)
+                })
+            })
             .connect_with(options)
             .await?;
         Ok(Self::new(pool))
