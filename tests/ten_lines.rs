@@ -136,6 +136,8 @@ async fn ten_lines_make_a_router_whose_keys_roll_over_under_traffic() {
     let begun = user.post("/admin/rollovers", begin).await;
     begun.expect(202);
     until(&user, begun.header("location").unwrap(), "phase", "promoted").await;
+    // It is promoted in the database a moment before this replica shows it.
+    rollovers.replica().refresh().await.unwrap();
     let second = token(true);
     client.bearing(second.expose_secret()).get("/integration").await;
     user.get("/integration").await;
