@@ -68,35 +68,63 @@ fn parts(text: &[u8]) -> Option<[&[u8]; 3]> {
 
 fn read_strictly(text: &[u8]) -> Option<Sealed> {
     let [nonce, tag, bytes] = parts(text)?;
-    let mut sealed = Sealed { nonce: [0; NONCE], tag: [0; TAG], bytes: vec![0; length(bytes)?] };
-    decode_strictly(nonce, &mut sealed.nonce)?;
-    decode_strictly(tag, &mut sealed.tag)?;
-    decode_strictly(bytes, &mut sealed.bytes)?;
-    Some(sealed)
+    let groups = bytes.len() / 4;
+    let (whole, last) = bytes.split_at(groups * 4);
+    let ends = Ends::decode(nonce, tag, last)?;
+
+    let mut bytes = vec![0; groups * 3 + ends.last().len()];
+    let (body, rest) = bytes.split_at_mut(groups * 3);
+    DECODER.decode_slice(whole, body).ok()?;
+    rest.copy_from_slice(ends.last());
+    Some(Sealed { nonce: ends.nonce(), tag: ends.tag(), bytes })
 }
 
-/// How many bytes `text` holds, without padding.
-const fn length(text: &[u8]) -> Option<usize> {
-    let (groups, rest) = (text.len() / 4, text.len() % 4);
-    match rest {
-        0 => Some(groups * 3),
-        1 => None,
-        _ => Some(groups * 3 + rest - 1),
-    }
+/// What is short in a payload, decoded at once: a call of the decoder costs as much as
+/// some fifty characters. A part that ends within a group of four is filled up with
+/// `A`, which stands for zeros; what it then decodes to beyond its own bytes are its
+/// unused bits, which must be zeros too.
+struct Ends {
+    /// Nonce, tag and two bytes of filling, last group.
+    bytes: [u8; LAST + 3],
+    /// Bytes of the last group.
+    last: usize,
 }
 
-/// Decodes `text` into `out`, which has exactly the length of what it holds. The last
-/// group goes through an array, since the decoder wants room for a whole one.
-fn decode_strictly(text: &[u8], out: &mut [u8]) -> Option<()> {
-    let (groups, last) = text.split_at(text.len() / 4 * 4);
-    let (whole, rest) = out.split_at_mut_checked(text.len() / 4 * 3)?;
-    DECODER.decode_slice(groups, whole).ok()?;
-    if !last.is_empty() {
-        let mut group = [0; 3];
-        let length = DECODER.decode_slice(last, &mut group).ok()?;
-        rest.copy_from_slice(group.get(..length).filter(|bytes| bytes.len() == rest.len())?);
+/// Where the last group begins among [`Ends::bytes`].
+const LAST: usize = NONCE + TAG + 2;
+
+impl Ends {
+    /// Of a nonce and a tag of the right length, and fewer than four characters.
+    fn decode(nonce: &[u8], tag: &[u8], last: &[u8]) -> Option<Self> {
+        let mut text = [b'A'; NONCE_TEXT + TAG_TEXT + 2 + 4];
+        let (nonce_text, rest) = text.split_at_mut(NONCE_TEXT);
+        let (tag_text, last_text) = rest.split_at_mut(TAG_TEXT + 2);
+        nonce_text.copy_from_slice(nonce);
+        tag_text[..TAG_TEXT].copy_from_slice(tag);
+        last_text[..last.len()].copy_from_slice(last);
+        let last = match last.len() {
+            0 => 0,
+            1 => return None,
+            characters => characters - 1,
+        };
+        let mut ends = Self { bytes: [0; _], last };
+        DECODER.decode_slice(text, &mut ends.bytes).ok()?;
+        let (unused, last_unused) = (&ends.bytes[NONCE + TAG..LAST], &ends.bytes[LAST + last..]);
+        let is_canonical = unused.iter().chain(last_unused).all(|byte| *byte == 0);
+        is_canonical.then_some(ends)
     }
-    Some(())
+
+    fn nonce(&self) -> [u8; NONCE] {
+        std::array::from_fn(|index| self.bytes[index])
+    }
+
+    fn tag(&self) -> [u8; TAG] {
+        std::array::from_fn(|index| self.bytes[NONCE + index])
+    }
+
+    fn last(&self) -> &[u8] {
+        &self.bytes[LAST..][..self.last]
+    }
 }
 
 /// Padding, the standard alphabet and set unused bits are read, as Breeze does.
