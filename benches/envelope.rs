@@ -152,7 +152,11 @@ fn load() -> Vec<Candidate<'static>> {
         }
     };
     let arc = move || (0..TIMES).for_each(|_| drop(black_box(Arc::clone(black_box(&shared)))));
-    let load = move || (0..TIMES).for_each(|_| drop(black_box(black_box(&handle).load())));
+    let load = move || {
+        for _ in 0..TIMES {
+            black_box(black_box(&handle).load().epoch());
+        }
+    };
     vec![("floor", Box::new(floor)), ("arc", Box::new(arc)), ("load", Box::new(load))]
 }
 

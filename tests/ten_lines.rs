@@ -33,7 +33,7 @@ fn router(pool: SqlitePool) -> Router {
 
 async fn integration(
     State(pool): State<SqlitePool>,
-    Extension(claims): Extension<Claims>,
+    Extension(claims): Extension<Arc<Claims>>,
     Extension(sealed): Extension<Sealed>,
 ) -> Result<String, SealedError> {
     let value: String = sqlx::query_scalar("SELECT api_key FROM integrations WHERE id = 7")
@@ -55,7 +55,7 @@ async fn protect(
     let columns = Registry::empty().with(Column::text("integrations", "api_key"));
     let rollovers = Setup::new(database, columns).environment(env).start().await?;
     let router =
-        router.layer(rollovers.sealed()).layer(rollovers.jwt()?).nest("/admin", rollovers.admin()?);
+        router.layer((rollovers.jwt()?, rollovers.sealed())).nest("/admin", rollovers.admin()?);
     Ok((router, rollovers))
 }
 // snippet: end

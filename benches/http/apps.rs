@@ -15,6 +15,7 @@ use breeze_rollover::{
 };
 use secrecy::ExposeSecret;
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 const SECRET: &str = "a-signing-secret-0123456789abcdef012345";
 
@@ -39,9 +40,8 @@ pub(crate) fn jwt_alone() -> Router {
 /// As `embed` says to stack them, on one handle.
 pub(crate) fn both_layers() -> Router {
     let keychain = keychain();
-    bare()
-        .layer(SealedLayer::new(keychain.clone(), Registry::breeze()))
-        .layer(JwtLayer::new(keychain).unwrap())
+    let sealed = SealedLayer::new(keychain.clone(), Registry::breeze());
+    bare().layer((JwtLayer::new(keychain).unwrap(), sealed))
 }
 
 /// The same behind axum-jwt-auth, which verifies in an extractor.
@@ -82,9 +82,9 @@ struct PeerClaims {
     exp: i64,
 }
 
-/// An access token as users carry it.
+/// An access token as users carry it, of a user of its own.
 pub(crate) fn access() -> NewToken {
-    NewToken::access("5f0c3b1e-0c7e-4c0a-9b36-3a6f1f0e7a11", Scope::Organization)
+    NewToken::access(Uuid::now_v7().to_string(), Scope::Organization)
         .email("operator@example.test".to_owned())
         .org_id("7c0c3b1e-0c7e-4c0a-9b36-3a6f1f0e7a12".to_owned())
         .aep(3)

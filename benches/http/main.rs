@@ -47,8 +47,7 @@ struct Contender {
 
 /// The first is what the others are measured against.
 fn layers(serving: &Runtime, asking: &Runtime) {
-    let token = apps::token();
-    let mint: Mint = Arc::new(move || token.clone());
+    let mint: Mint = Arc::new(apps::token);
     let apps = [
         ("bare", apps::bare(), false),
         ("both layers", apps::both_layers(), true),

@@ -1,5 +1,7 @@
 //! Refused admin calls, told to the audit trail.
 
+use std::sync::Arc;
+
 use axum::{
     extract::{Request, State},
     middleware::Next,
@@ -30,7 +32,7 @@ pub(super) async fn record_refusals(
 ) -> Response {
     let method = request.method().clone();
     let path = request.uri().path().to_owned();
-    let who = request.extensions().get::<Claims>().map(actor);
+    let who = request.extensions().get::<Arc<Claims>>().map(|claims| actor(claims));
     let response = next.run(request).await;
     let status = response.status();
     if !method.is_safe()

@@ -1,5 +1,7 @@
 //! Rollovers over HTTP.
 
+use std::sync::Arc;
+
 use axum::{
     Extension, Json,
     extract::{
@@ -34,7 +36,7 @@ fn id(path: Id) -> Result<RolloverId, Problem> {
 
 pub(super) async fn begin(
     State(admin): State<Admin>,
-    Extension(claims): Extension<Claims>,
+    Extension(claims): Extension<Arc<Claims>>,
     Body(body): Body<Begin>,
 ) -> Result<Response, Problem> {
     let request = Request {
@@ -84,7 +86,7 @@ pub(super) async fn inspect(
 
 pub(super) async fn limit(
     State(admin): State<Admin>,
-    Extension(claims): Extension<Claims>,
+    Extension(claims): Extension<Arc<Claims>>,
     path: Id,
     Body(body): Body<Limit>,
 ) -> Result<Json<Rollover>, Problem> {
@@ -94,7 +96,7 @@ pub(super) async fn limit(
 
 pub(super) async fn pause(
     State(admin): State<Admin>,
-    Extension(claims): Extension<Claims>,
+    Extension(claims): Extension<Arc<Claims>>,
     path: Id,
     Body(body): Body<Because>,
 ) -> Result<Json<Rollover>, Problem> {
@@ -103,7 +105,7 @@ pub(super) async fn pause(
 
 pub(super) async fn resume(
     State(admin): State<Admin>,
-    Extension(claims): Extension<Claims>,
+    Extension(claims): Extension<Arc<Claims>>,
     path: Id,
     Body(body): Body<Because>,
 ) -> Result<Json<Rollover>, Problem> {
@@ -112,7 +114,7 @@ pub(super) async fn resume(
 
 pub(super) async fn roll_back(
     State(admin): State<Admin>,
-    Extension(claims): Extension<Claims>,
+    Extension(claims): Extension<Arc<Claims>>,
     path: Id,
     Body(body): Body<Because>,
 ) -> Result<Json<Rollover>, Problem> {
@@ -121,7 +123,7 @@ pub(super) async fn roll_back(
 
 pub(super) async fn retire(
     State(admin): State<Admin>,
-    Extension(claims): Extension<Claims>,
+    Extension(claims): Extension<Arc<Claims>>,
     path: Id,
     Body(body): Body<Retire>,
 ) -> Result<Json<Rollover>, Problem> {
@@ -131,7 +133,7 @@ pub(super) async fn retire(
 
 pub(super) async fn destroy(
     State(admin): State<Admin>,
-    Extension(claims): Extension<Claims>,
+    Extension(claims): Extension<Arc<Claims>>,
     path: Id,
     Body(body): Body<Because>,
 ) -> Result<Json<Rollover>, Problem> {

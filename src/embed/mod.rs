@@ -8,8 +8,7 @@
 //! database.migrate().await?;
 //! let rollovers = Setup::new(database, Registry::breeze()).start().await?;
 //! let router = router
-//!     .layer(rollovers.sealed())
-//!     .layer(rollovers.jwt()?)
+//!     .layer((rollovers.jwt()?, rollovers.sealed()))
 //!     .nest("/admin", rollovers.admin()?);
 //! # drop(router);
 //! # Ok(())

@@ -20,20 +20,20 @@ use crate::{
 
 /// An access or refresh token that a key of the ring signed and that is valid now.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Verified {
+pub struct Verified<'k> {
     /// What it says.
     pub claims: Claims,
     /// The key that signed it.
-    pub key: KeyId,
+    pub key: &'k KeyId,
 }
 
 /// A viewer token that a key of the ring signed and that is valid now.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct VerifiedViewer {
+pub struct VerifiedViewer<'k> {
     /// What it says.
     pub claims: ViewerClaims,
     /// The key that signed it.
-    pub key: KeyId,
+    pub key: &'k KeyId,
 }
 
 /// Verifies an access or refresh token at `now`. Which of the two it is, the
@@ -41,13 +41,13 @@ pub struct VerifiedViewer {
 ///
 /// # Errors
 /// [`TokenError`] names the first reason to refuse it.
-pub fn verify(
-    ring: &Keyring<Signing>,
+pub fn verify<'k>(
+    ring: &'k Keyring<Signing>,
     token: &str,
     now: Timestamp,
-) -> Result<Verified, TokenError> {
+) -> Result<Verified<'k>, TokenError> {
     let token = Token::split(token)?;
-    let key = token.signer(ring)?.id().clone();
+    let key = token.signer(ring)?.id();
     let mut room = PayloadRoom::new();
     let claims = token.payload(&mut room)?.api(API_AUDIENCE, now)?;
     Ok(Verified { claims, key })
@@ -58,14 +58,14 @@ pub fn verify(
 ///
 /// # Errors
 /// [`TokenError`] names the first reason to refuse it.
-pub fn verify_viewer(
-    ring: &Keyring<Signing>,
+pub fn verify_viewer<'k>(
+    ring: &'k Keyring<Signing>,
     token: &str,
     now: Timestamp,
     lifetime: Duration,
-) -> Result<VerifiedViewer, TokenError> {
+) -> Result<VerifiedViewer<'k>, TokenError> {
     let token = Token::split(token)?;
-    let key = token.signer(ring)?.id().clone();
+    let key = token.signer(ring)?.id();
     let mut room = PayloadRoom::new();
     let claims = token.payload(&mut room)?.viewer(VIEWER_AUDIENCE, now, lifetime)?;
     Ok(VerifiedViewer { claims, key })

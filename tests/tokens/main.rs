@@ -93,7 +93,8 @@ fn refusal(token: &str) -> Option<TokenError> {
 #[test]
 fn a_token_that_names_no_key_is_tried_on_every_key_from_before_ids_only() {
     let header = json!({ "alg": "HS256" });
-    let key = |secret| verify(&ring(), &forge(secret, &header, &good_payload()), NOW);
+    let ring = ring();
+    let key = |secret| verify(&ring, &forge(secret, &header, &good_payload()), NOW);
     assert_eq!(key(CURRENT).unwrap().key.as_str(), "u2");
     assert_eq!(key(PREVIOUS).unwrap().key.as_str(), "u1");
     assert_eq!(key(NAMED), Err(TokenError::BadSignature));
@@ -208,7 +209,8 @@ fn our_tokens_name_their_key_and_verify_independently() {
         let (signed, signature) = token.rsplit_once('.').unwrap();
         assert_eq!(signature, encode(&hmac(NAMED, signed)));
         assert_eq!(open(token).unwrap().header, json!({ "alg": "HS256", "kid": "k1" }));
-        let verified = verify(&ring(), token, NOW).unwrap();
+        let ring = ring();
+        let verified = verify(&ring, token, NOW).unwrap();
         assert_eq!((verified.key.as_str(), verified.claims.kind), ("k1", kind));
     }
 }
@@ -220,7 +222,8 @@ fn a_viewer_token_is_for_viewing_only() {
     let viewer = NewViewerToken::new("u", "a@b.test", "s", "j");
     for (token, assured) in [(viewer.clone(), None), (viewer.assured_until(until), Some(until))] {
         let token = sign_viewer(&ring(), &token, NOW).unwrap();
-        let verified = verify_viewer(&ring(), token.expose_secret(), NOW, lifetime).unwrap();
+        let ring = ring();
+        let verified = verify_viewer(&ring, token.expose_secret(), NOW, lifetime).unwrap();
         assert_eq!(verified.claims.assured_until, assured);
         assert_eq!(refusal(token.expose_secret()), Some(TokenError::WrongAudience));
     }

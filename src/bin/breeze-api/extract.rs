@@ -1,6 +1,8 @@
 //! What handlers take from a request. Whatever does not fit is answered with a
 //! problem, and with nothing of what was sent.
 
+use std::sync::Arc;
+
 use axum::{
     body::Body,
     extract::{FromRequest, FromRequestParts, Path, Request},
@@ -230,7 +232,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Caller {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
-        let claims = parts.extensions.get::<Claims>().ok_or_else(|| {
+        let claims = parts.extensions.get::<Arc<Claims>>().ok_or_else(|| {
             tracing::error!("a route that asks who calls stands outside the JWT layer");
             Problem::internal()
         })?;

@@ -9,7 +9,12 @@ use http::{HeaderMap, Request, Response};
 use tower_layer::Layer;
 use tower_service::Service;
 
-use super::{bearer, denied::Denied, future::ResponseFuture};
+use super::{
+    bearer,
+    denied::Denied,
+    future::ResponseFuture,
+    memo::{self, Memo},
+};
 use crate::{
     catalog::Secret,
     clock::{Clock, SystemClock},
@@ -21,13 +26,18 @@ use crate::{
 ///
 /// By default: an access token, of any scope, with or without MFA.
 #[derive(Clone, Debug)]
-pub struct JwtLayer {
+pub struct JwtLayer(Arc<Demands>);
+
+/// What every request has in common.
+#[derive(Clone, Debug)]
+struct Demands {
     keychain: KeychainHandle,
     clock: Arc<dyn Clock>,
     kind: TokenKind,
     scope: Option<Scope>,
     mfa: bool,
     optional: bool,
+    memo: Memo,
 }
 
 impl JwtLayer {
@@ -38,49 +48,57 @@ impl JwtLayer {
     /// every request.
     pub fn new(keychain: KeychainHandle) -> Result<Self, NoKeyring> {
         keychain.load().signing(Secret::JwtSecret)?;
-        Ok(Self {
+        Ok(Self(Arc::new(Demands {
             keychain,
             clock: Arc::new(SystemClock),
             kind: TokenKind::Access,
             scope: None,
             mfa: false,
             optional: false,
-        })
+            memo: Memo::new(memo::SLOTS),
+        })))
     }
 
     /// Accepts tokens of `kind` in place of access tokens.
     #[must_use]
-    pub const fn accepting(mut self, kind: TokenKind) -> Self {
-        self.kind = kind;
-        self
+    pub fn accepting(self, kind: TokenKind) -> Self {
+        self.with(|demands| demands.kind = kind)
     }
 
     /// Demands `scope`; any other is answered with 403.
     #[must_use]
-    pub const fn require_scope(mut self, scope: Scope) -> Self {
-        self.scope = Some(scope);
-        self
+    pub fn require_scope(self, scope: Scope) -> Self {
+        self.with(|demands| demands.scope = Some(scope))
     }
 
     /// Demands that the user passed MFA, or answers with 403.
     #[must_use]
-    pub const fn require_mfa(mut self) -> Self {
-        self.mfa = true;
-        self
+    pub fn require_mfa(self) -> Self {
+        self.with(|demands| demands.mfa = true)
     }
 
     /// Lets a request without a token through, without claims. A bad token is still
     /// refused, and so is no token at all where a scope or MFA is demanded.
     #[must_use]
-    pub const fn optional(mut self) -> Self {
-        self.optional = true;
-        self
+    pub fn optional(self) -> Self {
+        self.with(|demands| demands.optional = true)
     }
 
     /// Reads the time from `clock`.
     #[must_use]
-    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
-        self.clock = clock;
+    pub fn clock(self, clock: Arc<dyn Clock>) -> Self {
+        self.with(|demands| demands.clock = clock)
+    }
+
+    /// Remembers up to `tokens` verified tokens (4096 unless told), so that one that
+    /// comes again is not verified anew: some 1.5 KiB each. None at 0.
+    #[must_use]
+    pub fn remember(self, tokens: usize) -> Self {
+        self.with(|demands| demands.memo = Memo::new(tokens))
+    }
+
+    fn with(mut self, change: impl FnOnce(&mut Demands)) -> Self {
+        change(Arc::make_mut(&mut self.0));
         self
     }
 
@@ -91,27 +109,40 @@ impl JwtLayer {
     /// [`Denied`], from which a [`Problem`](crate::problem::Problem) can be made.
     pub fn authorize(
         &self,
-        keychain: &Keychain,
+        keychain: &Arc<Keychain>,
         headers: &HeaderMap,
-    ) -> Result<Option<Claims>, Denied> {
+    ) -> Result<Option<Arc<Claims>>, Denied> {
+        let demands = &*self.0;
         let Some(token) = bearer::token(headers)? else {
-            let may_pass = self.optional && self.scope.is_none() && !self.mfa;
+            let may_pass = demands.optional && demands.scope.is_none() && !demands.mfa;
             return if may_pass { Ok(None) } else { Err(Denied::NoToken) };
         };
-        let ring = keychain.signing(Secret::JwtSecret)?;
-        let claims = token::verify(ring, token, self.clock.now())?.claims;
-        if claims.kind != self.kind {
+        let claims = demands.verify(keychain, token)?;
+        if claims.kind != demands.kind {
             return Err(Denied::WrongKind(claims.kind));
         }
-        if let Some(scope) = self.scope
+        if let Some(scope) = demands.scope
             && claims.scope != Some(scope)
         {
             return Err(Denied::InsufficientScope(scope));
         }
-        if self.mfa && !claims.mfa {
+        if demands.mfa && !claims.mfa {
             return Err(Denied::MfaRequired);
         }
         Ok(Some(claims))
+    }
+}
+
+impl Demands {
+    fn verify(&self, keychain: &Arc<Keychain>, token: &str) -> Result<Arc<Claims>, Denied> {
+        let now = self.clock.now();
+        if let Some(claims) = self.memo.get(keychain, token, now) {
+            return Ok(claims);
+        }
+        let ring = keychain.signing(Secret::JwtSecret)?;
+        let claims = Arc::new(token::verify(ring, token, now)?.claims);
+        self.memo.put(keychain, token, now, &claims);
+        Ok(claims)
     }
 }
 
@@ -144,7 +175,7 @@ where
     }
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
-        let keychain = self.layer.keychain.load(); // one snapshot a request
+        let keychain = self.layer.0.keychain.load(); // one snapshot a request
         match self.layer.authorize(&keychain, request.headers()) {
             Ok(claims) => {
                 if let Some(claims) = claims {

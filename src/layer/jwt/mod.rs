@@ -1,8 +1,8 @@
 //! Lets a request through only with a valid bearer token, whose claims it then carries.
 //!
 //! 1. A token made by any key that is live in this request's snapshot is accepted.
-//! 2. [`Claims`](crate::token::Claims) in the request's extensions are verified
-//!    claims of the kind, scope and MFA that the layer demands.
+//! 2. An `Arc` of [`Claims`](crate::token::Claims) in the request's extensions holds
+//!    verified claims of the kind, scope and MFA that the layer demands.
 //! 3. Outside callers learn no more than RFC 6750 says; the log has the reason, at
 //!    `DEBUG`, and never a token.
 //!
@@ -20,6 +20,7 @@ mod bearer;
 mod denied;
 mod future;
 mod layer;
+mod memo;
 #[cfg(test)]
 mod tests;
 

@@ -47,7 +47,10 @@ fn bearer(token: &NewToken) -> HeaderValue {
     HeaderValue::from_str(&format!("Bearer {}", token.expose_secret())).unwrap()
 }
 
-fn decide(layer: &JwtLayer, credentials: Option<HeaderValue>) -> Result<Option<Claims>, Denied> {
+fn decide(
+    layer: &JwtLayer,
+    credentials: Option<HeaderValue>,
+) -> Result<Option<Arc<Claims>>, Denied> {
     let headers: HeaderMap = credentials.map(|value| (AUTHORIZATION, value)).into_iter().collect();
     layer.authorize(&keychain().load(), &headers)
 }
@@ -102,7 +105,7 @@ fn optional_forgives_no_token_but_no_bad_one_and_waives_no_demand() {
 
 /// A service over plain strings: it answers with the caller's name.
 async fn whoami(request: Request<()>) -> Result<Response<String>, Infallible> {
-    let claims = request.extensions().get::<Claims>();
+    let claims = request.extensions().get::<Arc<Claims>>();
     Ok(Response::new(claims.map_or("nobody", |claims| &claims.sub).to_owned()))
 }
 
@@ -140,7 +143,10 @@ async fn an_axum_router_wears_it() {
     use axum::{Extension, Router, body::Body, routing::get};
 
     let app = Router::new()
-        .route("/me", get(|Extension(claims): Extension<Claims>| async move { claims.sub }))
+        .route(
+            "/me",
+            get(|Extension(claims): Extension<Arc<Claims>>| async move { claims.sub.clone() }),
+        )
         .layer(layer(&keychain()));
     let request = |credentials: Option<HeaderValue>| {
         let mut request = Request::get("/me").body(Body::empty()).unwrap();

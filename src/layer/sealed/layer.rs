@@ -13,14 +13,12 @@ use crate::{
 
 /// Puts a [`Sealed`] into the extensions of every request. Cheap to clone.
 #[derive(Clone)]
-pub struct SealedLayer {
-    keychain: KeychainHandle,
-    pub(super) shared: Arc<Shared>,
-}
+pub struct SealedLayer(Arc<Shared>);
 
 /// What every request has in common.
 #[derive(Clone)]
 pub(super) struct Shared {
+    keychain: KeychainHandle,
     pub(super) registry: Arc<Registry>,
     pub(super) target: Target,
     pub(super) sink: Option<Arc<dyn StaleSink>>,
@@ -31,21 +29,20 @@ impl SealedLayer {
     #[must_use]
     pub fn new(keychain: KeychainHandle, registry: impl Into<Arc<Registry>>) -> Self {
         let registry = registry.into();
-        let shared = Arc::new(Shared { registry, target: Target::default(), sink: None });
-        Self { keychain, shared }
+        Self(Arc::new(Shared { keychain, registry, target: Target::default(), sink: None }))
     }
 
     /// Seals for `target`, in place of [`Target::Bound`].
     #[must_use]
     pub fn target(mut self, target: Target) -> Self {
-        Arc::make_mut(&mut self.shared).target = target;
+        Arc::make_mut(&mut self.0).target = target;
         self
     }
 
     /// Offers every row with something stale in it to `sink`, as it is read.
     #[must_use]
     pub fn lazy(mut self, sink: impl StaleSink) -> Self {
-        Arc::make_mut(&mut self.shared).sink = Some(Arc::new(sink));
+        Arc::make_mut(&mut self.0).sink = Some(Arc::new(sink));
         self
     }
 
@@ -53,8 +50,8 @@ impl SealedLayer {
     /// any request.
     #[must_use]
     pub fn sealed(&self) -> Sealed {
-        let keychain: Arc<Keychain> = self.keychain.load_full();
-        Sealed::new(keychain, Arc::clone(&self.shared))
+        let keychain: Arc<Keychain> = self.0.keychain.load_full();
+        Sealed::new(keychain, Arc::clone(&self.0))
     }
 }
 
@@ -69,8 +66,8 @@ impl<S> Layer<S> for SealedLayer {
 impl fmt::Debug for SealedLayer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SealedLayer")
-            .field("target", &self.shared.target)
-            .field("lazy", &self.shared.sink.is_some())
+            .field("target", &self.0.target)
+            .field("lazy", &self.0.sink.is_some())
             .finish_non_exhaustive()
     }
 }
