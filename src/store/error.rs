@@ -39,6 +39,17 @@ pub enum StoreError {
     /// The role lacks a privilege.
     #[error("the role lacks a privilege on {0}; the README lists what each role needs")]
     Privilege(String),
+    /// A row does not take a value: too long, against a constraint, or refused by a
+    /// trigger. The others are not to blame.
+    #[error(
+        "the database refuses a value of {table} ({code}); widen the column, or see to the constraint or trigger that refuses it"
+    )]
+    Refused {
+        /// Which table.
+        table: String,
+        /// The database's code for it.
+        code: String,
+    },
     /// Row-level security hides rows from the role: what cannot be seen is not done.
     #[error(
         "row-level security on {0} hides rows from this role; use a role with BYPASSRLS, or the owner of a table without FORCE"

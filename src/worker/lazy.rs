@@ -17,7 +17,10 @@ use std::{
 use serde::Serialize;
 use tokio::sync::mpsc;
 
-use super::rewrap::{RewrapError, rewrap_rows};
+use super::{
+    rewrap::{RewrapError, rewrap_rows},
+    write::write,
+};
 use crate::{
     column::{Registry, RowKey},
     envelope::Target,
@@ -152,7 +155,7 @@ impl LazyWorker {
         }
         let offered = batch.updates.len() as u64;
         if let Written::Done { rewrapped } =
-            replica.store().write(table, &batch.updates, None).await?
+            write(replica.store().as_ref(), table, batch.updates, None, now).await?
         {
             self.counts.rewrapped.fetch_add(rewrapped, Ordering::Relaxed);
             self.counts.superseded.fetch_add(offered - rewrapped, Ordering::Relaxed);

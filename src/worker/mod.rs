@@ -18,6 +18,7 @@ pub mod rewrap;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 mod run;
 pub mod sweep;
+mod write;
 
 use std::{
     sync::{

@@ -8,6 +8,7 @@
 
 use std::time::Duration;
 
+use super::write::write;
 use crate::{
     clock::Timestamp,
     column::{Aim, Rewrap, RowKey},
@@ -147,6 +148,6 @@ impl Batch<'_> {
             lease: self.lease,
             quarantined: batch.quarantined,
         };
-        Ok(self.rows.write(self.table, &batch.updates, Some(&progress)).await?)
+        Ok(write(self.rows, self.table, batch.updates, Some(progress), now).await?)
     }
 }

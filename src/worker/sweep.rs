@@ -14,6 +14,7 @@ use serde::Serialize;
 use super::{
     pace::Pace,
     rewrap::{RewrapError, aims, rewrap_rows},
+    write::write,
 };
 use crate::{
     clock::Timestamp,
@@ -177,7 +178,7 @@ impl Sweep<'_> {
             if self.apply
                 && !found.updates.is_empty()
                 && let Written::Done { rewrapped } =
-                    self.rows.write(table, &found.updates, None).await?
+                    write(self.rows, table, found.updates, None, now).await?
             {
                 count.rewrapped += rewrapped;
             }

@@ -1,10 +1,10 @@
 //! A column that cannot be looked at keeps the old key in use, and is named.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use breeze_rollover::{
     catalog::Secret,
-    clock::SystemClock,
+    clock::{Clock, ManualClock, SystemClock},
     column::{Column, Registry},
     embed::Database,
     keyring::KeyState,
@@ -90,7 +90,48 @@ async fn a_table_that_does_not_exist_blocks_nothing_and_is_told(database: Databa
     assert_eq!(faults, ["table not_yet does not exist, so nothing is sealed there"]);
 }
 
+/// A constraint of the application that no value under a new key satisfies.
+async fn a_row_that_the_database_refuses_stops_no_other_and_is_told(database: Database) {
+    fill(&database, 30).await;
+    let (forbid, permit) = match database {
+        Database::Postgres(_) => (
+            "ALTER TABLE variables ADD CONSTRAINT fixed
+             CHECK (id NOT IN ('v3', 'v17') OR value NOT LIKE 'enc:v3:%') NOT VALID",
+            "ALTER TABLE variables DROP CONSTRAINT fixed",
+        ),
+        _ => (
+            "CREATE TRIGGER fixed BEFORE UPDATE ON variables WHEN new.id IN ('v3', 'v17')
+             BEGIN SELECT RAISE(ABORT, 'fixed'); END",
+            "DROP TRIGGER fixed",
+        ),
+    };
+    execute(&database, forbid).await;
+    let (store, clock) = (database.store(), Arc::new(ManualClock::at(SystemClock.now())));
+    let process = ByHand::join_with(store.clone(), registry(), clock.clone()).await.unwrap();
+    let id = process.begin(request(Secret::AppEncryptionKey, Mode::Graceful)).await.unwrap().id;
+    process.carry_until(id, |by| matches!(by, Blocker::Stale(_))).await.unwrap();
+
+    let blocked = process.operator().rollover(id).await.unwrap();
+    assert_says(&blocked.blocked_by.unwrap(), &["2 in variables"]);
+    let mut refused = store.quarantined(10).await.unwrap();
+    refused.sort_by(|a, b| a.row.cmp(&b.row));
+    let places: Vec<_> = refused.iter().map(|bad| (bad.column.as_str(), &bad.row)).collect();
+    assert_eq!(places, [("value", &"v17".into()), ("value", &"v3".into())]);
+    assert!(refused.iter().all(|bad| bad.error.starts_with("refused")), "{refused:?}");
+    let pass = store.pass(id, 1).await.unwrap().unwrap();
+    assert_eq!((pass.scanned, pass.rewrapped, pass.superseded), (60, 58, 0), "right to the row");
+
+    execute(&database, permit).await;
+    // A pass that changed nothing is not repeated at once.
+    clock.advance(Duration::from_secs(60));
+    process.operator().resume(id, Actor::System, "it was repaired").await.unwrap();
+    process.carry(id).await.unwrap();
+    assert_eq!(process.operator().rollover(id).await.unwrap().phase, Phase::Retired);
+    assert_eq!(store.quarantined(10).await.unwrap(), []);
+}
+
 on_both_databases!(
+    a_row_that_the_database_refuses_stops_no_other_and_is_told,
     a_registered_column_that_does_not_exist_blocks_until_it_does,
     a_column_of_another_type_blocks,
     a_table_without_a_primary_key_blocks,

@@ -177,6 +177,10 @@ fn failed(table: &TableShape) -> impl Fn(sqlx::Error) -> StoreError {
             Some(("42501", Some("check_enable_rls"))) => StoreError::HiddenRows(name.clone()),
             Some(("42501", _)) => StoreError::Privilege(name.clone()),
             Some(("25006", _)) => StoreError::ReadOnly,
+            // Data exceptions, integrity constraints, and what a trigger raises.
+            Some((code, _)) if ["22", "23", "P0"].contains(&code.get(..2).unwrap_or_default()) => {
+                StoreError::Refused { table: name.clone(), code: code.to_owned() }
+            }
             _ => StoreError::Database(error),
         }
     }

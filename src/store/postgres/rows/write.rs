@@ -52,7 +52,7 @@ pub(super) async fn write(
         }
         passes::quarantine(&mut transaction, &progress.quarantined).await?;
     }
-    transaction.commit().await.map_err(StoreError::Database)?;
+    transaction.commit().await.map_err(failed(table))?;
     Ok(Written::Done { rewrapped })
 }
 

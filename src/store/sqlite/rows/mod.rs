@@ -157,11 +157,28 @@ fn text(row: &SqliteRow, index: usize) -> Result<Option<String>, StoreError> {
 /// What it means when a statement fails.
 fn failed(error: sqlx::Error) -> StoreError {
     const READ_ONLY: i32 = 8;
-    let code = error.as_database_error().and_then(|e| e.code()?.parse::<i32>().ok());
-    // The low byte is the error, the rest tells more of it.
-    if code.is_some_and(|code| code & 0xff == READ_ONLY) {
-        StoreError::ReadOnly
-    } else {
-        StoreError::Database(error)
+    match code(&error) {
+        Some(READ_ONLY) => StoreError::ReadOnly,
+        _ => StoreError::Database(error),
     }
+}
+
+/// The same of a statement that writes to `table`: what is too big, against a
+/// constraint, or refused by a trigger is one row's own fault.
+fn refused(table: &TableShape) -> impl Fn(sqlx::Error) -> StoreError {
+    const TOO_BIG: i32 = 18;
+    const CONSTRAINT: i32 = 19;
+    let table = table.table.name().to_owned();
+    move |error| match code(&error) {
+        Some(code @ (TOO_BIG | CONSTRAINT)) => {
+            StoreError::Refused { table: table.clone(), code: code.to_string() }
+        }
+        _ => failed(error),
+    }
+}
+
+/// The low byte of the code is the error; the rest tells more of it.
+fn code(error: &sqlx::Error) -> Option<i32> {
+    let code: i32 = error.as_database_error()?.code()?.parse().ok()?;
+    Some(code & 0xff)
 }

@@ -7,7 +7,7 @@
 
 use sqlx::AssertSqlSafe;
 
-use super::{failed, sql};
+use super::{failed, refused, sql};
 use crate::store::{
     Progress, StoreError, TableShape, Update, Written,
     rows::sql::quote,
@@ -37,7 +37,7 @@ pub(super) async fn write(
             .bind(batch)
             .execute(&mut *transaction)
             .await
-            .map_err(failed)?;
+            .map_err(refused(table))?;
         rewrapped = done.rows_affected();
     }
     if let Some(progress) = progress {
@@ -48,7 +48,7 @@ pub(super) async fn write(
         }
         passes::quarantine(&mut transaction, &progress.quarantined).await?;
     }
-    transaction.commit().await.map_err(failed)?;
+    transaction.commit().await.map_err(refused(table))?;
     Ok(Written::Done { rewrapped })
 }
 
