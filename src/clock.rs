@@ -1,4 +1,5 @@
-//! Time is passed in, never read in passing, so that a test can set it.
+//! Time is passed in, never read in passing, so that a test can set it. One clock is
+//! not: [`Uptime`], by which a lease runs out whatever else happens to the process.
 
 use std::{
     fmt,
@@ -127,9 +128,84 @@ impl Clock for ManualClock {
     }
 }
 
+/// How long this machine has been up: a clock that only goes forward, and goes on
+/// while the process is stopped and while the machine is suspended.
+///
+/// Means nothing on another machine, nor after a restart of this one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Uptime(u64);
+
+impl Uptime {
+    /// Before everything.
+    pub const ZERO: Self = Self(0);
+
+    /// The present moment: a reading of some tens of nanoseconds, without a system call.
+    #[inline]
+    #[must_use]
+    pub fn now() -> Self {
+        Self(uptime())
+    }
+
+    /// From nanoseconds.
+    #[must_use]
+    pub const fn from_nanos(nanos: u64) -> Self {
+        Self(nanos)
+    }
+
+    /// Nanoseconds: enough for five centuries.
+    #[must_use]
+    pub const fn as_nanos(self) -> u64 {
+        self.0
+    }
+
+    /// This moment plus `span`.
+    #[must_use]
+    pub fn plus(self, span: Duration) -> Self {
+        Self(self.0.saturating_add(u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)))
+    }
+
+    /// How long after `earlier` this is; zero if it is not after.
+    #[must_use]
+    pub const fn since(self, earlier: Self) -> Duration {
+        Duration::from_nanos(self.0.saturating_sub(earlier.0))
+    }
+}
+
+/// `CLOCK_BOOTTIME`, since Linux stops `CLOCK_MONOTONIC`, which [`Instant`](std::time::Instant)
+/// reads, while it is suspended. Other systems count that time in.
+#[cfg(unix)]
+#[inline]
+fn uptime() -> u64 {
+    use rustix::time::{ClockId, clock_gettime};
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    const CLOCK: ClockId = ClockId::Boottime;
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    const CLOCK: ClockId = ClockId::Monotonic;
+    let now = clock_gettime(CLOCK);
+    (now.tv_sec as u64) * 1_000_000_000 + now.tv_nsec as u64
+}
+
+#[cfg(not(unix))]
+fn uptime() -> u64 {
+    use std::{sync::LazyLock, time::Instant};
+    static START: LazyLock<Instant> = LazyLock::new(Instant::now);
+    // The first reading is not zero, which is before everything.
+    START.elapsed().as_nanos() as u64 + 1
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn uptime_goes_forward_as_fast_as_time() {
+        let (uptime, instant) = (Uptime::now(), std::time::Instant::now());
+        std::thread::sleep(Duration::from_millis(30));
+        let (elapsed, later) = (instant.elapsed(), Uptime::now());
+        assert!(later.since(uptime) >= elapsed, "{uptime:?} {later:?} {elapsed:?}");
+        assert!(later.since(uptime) < elapsed + Duration::from_secs(1));
+        assert_eq!(uptime.since(later), Duration::ZERO);
+    }
 
     #[test]
     fn a_timestamp_reads_as_rfc_3339() {

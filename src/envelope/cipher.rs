@@ -5,6 +5,8 @@ use aes_gcm::{
     aead::{Error, inout::InOutBuf},
 };
 
+use crate::keyring::{Primary, Sealing};
+
 pub(super) const NONCE: usize = 12;
 pub(super) const TAG: usize = 16;
 
@@ -17,14 +19,14 @@ pub(super) struct Sealed {
 
 /// Seals `plaintext`, which is never copied.
 pub(super) fn seal(
-    cipher: &Aes256Gcm,
+    key: &Primary<'_, Sealing>,
     nonce: [u8; NONCE],
     aad: &[u8],
     plaintext: &[u8],
 ) -> Result<Sealed, Error> {
     let mut bytes = vec![0; plaintext.len()];
     let buffer = InOutBuf::new(plaintext, &mut bytes).map_err(|_| Error)?;
-    let tag = cipher.encrypt_inout_detached(&nonce.into(), aad, buffer)?;
+    let tag = key.cipher().encrypt_inout_detached(&nonce.into(), aad, buffer)?;
     Ok(Sealed { nonce, tag: tag.into(), bytes })
 }
 

@@ -2,7 +2,7 @@
 
 use crate::{
     ids::KeyId,
-    keyring::{BudgetSpent, NoKeyring},
+    keyring::{BudgetSpent, Fenced, NoKeyring},
     material::NoEntropy,
 };
 
@@ -87,6 +87,9 @@ pub enum Malformed {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SealError {
+    /// The lease of this process has run out.
+    #[error(transparent)]
+    Fenced(#[from] Fenced),
     /// The key has sealed as often as it may.
     #[error(transparent)]
     BudgetSpent(#[from] BudgetSpent),

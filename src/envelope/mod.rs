@@ -14,7 +14,8 @@
 //!
 //! 1. A named key is used exactly, and an unknown one fails closed. Only forms
 //!    that name none are tried on several keys, the likeliest first.
-//! 2. The nonce is made inside [`seal`]; each seal is counted against its key's budget.
+//! 2. The nonce is made inside [`seal`]; each seal is counted against its key's budget,
+//!    and handed out only while the lease of the process runs.
 //! 3. A bound form is neither sealed nor opened without its AAD.
 //! 4. What a hand edit leaves (padding, the standard alphabet, surrounding white
 //!    space) opens, and is told apart: [`Unsealed::is_canonical`] is false.

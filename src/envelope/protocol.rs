@@ -6,7 +6,7 @@ use zeroize::Zeroize;
 
 use crate::{
     ids::KeyId,
-    keyring::{Key, Keyring, Sealing},
+    keyring::{Key, Keyring, Primary, Sealing},
 };
 
 use super::{
@@ -23,8 +23,9 @@ use super::{
 /// text stays empty, since no form can hold it.
 ///
 /// # Errors
-/// [`SealError`]: the key's budget is spent, the operating system gives no
-/// randomness, a bound form has no AAD, or the value is too long.
+/// [`SealError`]: the lease of this process has run out, the key's budget is spent,
+/// the operating system gives no randomness, a bound form has no AAD, or the value is
+/// too long.
 pub fn seal(
     ring: &Keyring<Sealing>,
     form: Form,
@@ -35,12 +36,19 @@ pub fn seal(
         return Ok(String::new());
     }
     let aad = bound_aad(form, aad).ok_or(SealError::AadRequired)?;
-    let key = ring.primary();
-    key.prepared().budget().spend()?;
-    let nonce = nonce::fresh()?;
-    let sealed = cipher::seal(key.prepared().cipher(), nonce, aad, plaintext.as_bytes())
-        .map_err(|_| SealError::TooLong)?;
+    ring.make(|key| write(&key, form, aad, plaintext))
+}
 
+fn write(
+    key: &Primary<'_, Sealing>,
+    form: Form,
+    aad: &[u8],
+    plaintext: &str,
+) -> Result<String, SealError> {
+    key.budget().spend()?;
+    let nonce = nonce::fresh()?;
+    let sealed =
+        cipher::seal(key, nonce, aad, plaintext.as_bytes()).map_err(|_| SealError::TooLong)?;
     let id = if form.names_key() { key.id().as_str() } else { "" };
     let length = form.prefix().len() + id.len() + 1 + payload::text_length(plaintext.len());
     let mut text = String::with_capacity(length);

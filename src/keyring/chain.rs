@@ -5,6 +5,7 @@ use std::fmt;
 use crate::{catalog::Secret, ids::Epoch};
 
 use super::{
+    fence::Fence,
     key::{Sealing, Signing},
     ring::Keyring,
 };
@@ -15,6 +16,7 @@ const SECRETS: usize = crate::catalog::CATALOG.len();
 #[derive(Default)]
 pub struct Keychain {
     epoch: Epoch,
+    fence: Fence,
     rings: [Option<AnyKeyring>; SECRETS],
 }
 
@@ -27,6 +29,15 @@ pub enum AnyKeyring {
     Signing(Keyring<Signing>),
 }
 
+impl AnyKeyring {
+    fn set_fence(&mut self, fence: &Fence) {
+        match self {
+            Self::Sealing(ring) => ring.set_fence(fence.clone()),
+            Self::Signing(ring) => ring.set_fence(fence.clone()),
+        }
+    }
+}
+
 impl Keychain {
     /// An empty keychain of `epoch`.
     #[must_use]
@@ -36,9 +47,24 @@ impl Keychain {
 
     /// This keychain with `keyring` for `secret`.
     #[must_use]
-    pub fn with(mut self, secret: Secret, keyring: AnyKeyring) -> Self {
+    pub fn with(mut self, secret: Secret, mut keyring: AnyKeyring) -> Self {
+        keyring.set_fence(&self.fence);
         self.rings[secret as usize] = Some(keyring);
         self
+    }
+
+    /// This keychain, of no use once `fence` is shut.
+    #[must_use]
+    pub fn under(mut self, fence: Fence) -> Self {
+        self.rings.iter_mut().flatten().for_each(|ring| ring.set_fence(&fence));
+        self.fence = fence;
+        self
+    }
+
+    /// Until when it may be used.
+    #[must_use]
+    pub const fn fence(&self) -> &Fence {
+        &self.fence
     }
 
     /// Its version.

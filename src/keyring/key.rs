@@ -286,7 +286,7 @@ impl Signing {
         &self.mac
     }
 
-    pub(crate) const fn encoding(&self) -> &jsonwebtoken::EncodingKey {
+    pub(super) const fn encoding(&self) -> &jsonwebtoken::EncodingKey {
         &self.encoding
     }
 }

@@ -6,17 +6,23 @@
 //!    never mutated.
 //! 3. [`KeychainHandle`] publishes a keychain to all readers at once, without a
 //!    lock, and refuses an older epoch.
+//! 4. A key makes something through [`Keyring::make`] alone, which hands out nothing
+//!    once the [`Fence`] of its keychain is shut.
 
 mod chain;
+mod fence;
 mod handle;
 mod key;
+mod primary;
 pub mod reconcile;
 mod ring;
 pub mod sources;
 
 pub use chain::{AnyKeyring, Keychain, NoKeyring};
+pub use fence::{Fence, Fenced};
 pub use handle::{KeychainHandle, Snapshot, StaleEpoch};
 pub use key::{
     BudgetSpent, Key, KeyState, Origin, SEAL_LIMIT, SealBudget, Sealing, Signing, UnknownKeyState,
 };
+pub use primary::Primary;
 pub use ring::{InvalidKeyring, Keyring};

@@ -2,7 +2,10 @@
 
 use crate::ids::KeyId;
 
-use super::key::{Key, KeyState};
+use super::{
+    fence::Fence,
+    key::{Key, KeyState},
+};
 
 /// All keys of one secret that are accepted, exactly one of them primary.
 ///
@@ -12,6 +15,7 @@ use super::key::{Key, KeyState};
 pub struct Keyring<U> {
     keys: Vec<Key<U>>,
     primary: usize,
+    fence: Fence,
 }
 
 impl<U> Keyring<U> {
@@ -34,10 +38,11 @@ impl<U> Keyring<U> {
             }
         }
         let primary = primary.ok_or(InvalidKeyring::NoPrimary)?;
-        Ok(Self { keys, primary })
+        Ok(Self { keys, primary, fence: Fence::never() })
     }
 
-    /// The only key that signs or seals.
+    /// The only key that signs or seals. To make something with it, see
+    /// [`Keyring::make`].
     #[must_use]
     pub fn primary(&self) -> &Key<U> {
         &self.keys[self.primary]
@@ -57,6 +62,14 @@ impl<U> Keyring<U> {
     /// Every accepted key, the likeliest first.
     pub fn keys(&self) -> impl Iterator<Item = &Key<U>> {
         self.keys.iter()
+    }
+
+    pub(super) const fn fence(&self) -> &Fence {
+        &self.fence
+    }
+
+    pub(super) fn set_fence(&mut self, fence: Fence) {
+        self.fence = fence;
     }
 }
 

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::keyring::Fenced;
+
 /// Why a token was refused.
 ///
 /// For logs: a caller from outside learns only that its token is not valid.
@@ -77,5 +79,12 @@ impl fmt::Display for Part {
 
 /// A token could not be made.
 #[derive(Debug, thiserror::Error)]
-#[error("the token could not be signed: {0}")]
-pub struct SignError(#[from] jsonwebtoken::errors::Error);
+#[non_exhaustive]
+pub enum SignError {
+    /// The lease of this process has run out.
+    #[error(transparent)]
+    Fenced(#[from] Fenced),
+    /// `jsonwebtoken` cannot sign.
+    #[error("the token could not be signed: {0}")]
+    Encode(#[from] jsonwebtoken::errors::Error),
+}

@@ -6,7 +6,8 @@
 //!    one) is parsed once and tried on the keys that predate ids, likeliest first.
 //! 3. Signatures are compared in constant time.
 //! 4. No error and no `Debug` carries any part of a token.
-//! 5. What we sign always names its key.
+//! 5. What we sign always names its key, and is handed out only while the lease of the
+//!    process runs.
 //!
 //! Everything that Breeze's own verifier accepts is accepted here, and read as it
 //! reads it (FORMATS section 5: unpadded base64url or any other spelling of it,

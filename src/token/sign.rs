@@ -213,7 +213,8 @@ impl NewViewerToken {
 /// Signs `token` at `now` with the primary key, which it names.
 ///
 /// # Errors
-/// [`SignError`] when `jsonwebtoken` cannot sign.
+/// [`SignError`] once the lease of this process has run out, or when `jsonwebtoken`
+/// cannot sign.
 pub fn sign(
     ring: &Keyring<Signing>,
     token: &NewToken,
@@ -225,7 +226,8 @@ pub fn sign(
 /// Signs a viewer token at `now` with the primary key, which it names.
 ///
 /// # Errors
-/// [`SignError`] when `jsonwebtoken` cannot sign.
+/// [`SignError`] once the lease of this process has run out, or when `jsonwebtoken`
+/// cannot sign.
 pub fn sign_viewer(
     ring: &Keyring<Signing>,
     token: &NewViewerToken,
@@ -252,13 +254,14 @@ fn encode<T: Serialize>(
     now: Timestamp,
     lifetime: Duration,
 ) -> Result<SecretString, SignError> {
-    let key = ring.primary();
-    let mut header = Header::new(Algorithm::HS256);
-    header.typ = None;
-    header.kid = Some(key.id().to_string());
     let (iat, exp) = (now.as_seconds(), now.plus(lifetime).as_seconds());
     let payload = Payload { claims, iat, exp, iss: ISSUER, aud };
-    Ok(jsonwebtoken::encode(&header, &payload, key.prepared().encoding())?.into())
+    ring.make(|key| {
+        let mut header = Header::new(Algorithm::HS256);
+        header.typ = None;
+        header.kid = Some(key.id().to_string());
+        Ok(jsonwebtoken::encode(&header, &payload, key.encoding())?.into())
+    })
 }
 
 #[cfg(test)]
