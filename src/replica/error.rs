@@ -24,6 +24,11 @@ pub enum ReplicaError {
     /// No randomness.
     #[error(transparent)]
     NoEntropy(#[from] NoEntropy),
+    /// The database took too long.
+    #[error(
+        "the database did not answer within the time that the lease allows; see to it, or to the network"
+    )]
+    Late,
     /// Other replicas kept changing the keys meanwhile.
     #[error("other replicas kept changing the keys while this one joined; start it again")]
     Contended,

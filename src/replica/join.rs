@@ -2,7 +2,7 @@
 //! keychain is published, then the lease begins.
 
 use std::{
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, atomic::AtomicBool},
     time::Duration,
 };
 
@@ -11,11 +11,11 @@ use tokio::sync::Notify;
 use super::{Replica, ReplicaError, snapshots::Snapshots};
 use crate::{
     catalog::Secret,
-    clock::{Clock, Timestamp},
+    clock::{Clock, Timestamp, Uptime},
     envelope::Target,
     ids::{Epoch, KeyId, ReplicaId, RolloverId},
     keyring::{
-        KeyState, Keychain, KeychainHandle, Origin,
+        Fence, KeyState, Keychain, KeychainHandle, Origin,
         reconcile::{Action, Note, Stored, reconcile},
         sources::{Declared, DeclaredKey, Environment, derived_id},
     },
@@ -70,6 +70,8 @@ impl Membership {
     /// [`ReplicaError`] says what to do; nothing is served then.
     pub async fn join(self) -> Result<Joined, ReplicaError> {
         let declared = Declared::read(&self.environment, &[])?;
+        // No lease yet: nothing is made before the first beat.
+        let nothing = || Keychain::new(Epoch(0)).under(Fence::at(Uptime::ZERO));
         let replica = Replica {
             id: ReplicaId::new(),
             name: self.name,
@@ -83,17 +85,19 @@ impl Membership {
             lease: self.lease,
             poll: self.poll,
             budgets: SealBudgets::default(),
-            handle: KeychainHandle::new(Keychain::new(Epoch(0))),
-            snapshots: Mutex::new(Snapshots::new(Keychain::new(Epoch(0)))),
+            handle: KeychainHandle::new(nothing()),
+            snapshots: Mutex::new(Snapshots::new(nothing())),
             changed: Notify::new(),
+            is_fenced: AtomicBool::new(true),
         };
         let notes = replica.agree(&declared).await?;
         let custody = replica.store.custody().await?;
-        replica.apply(&custody).await?;
+        replica.apply(&custody, None).await?;
         // From the beat on, others wait for this replica. What they changed before
-        // it, they changed without waiting: that must be applied before it serves.
-        while replica.beat().await? > replica.handle.load().epoch() {
-            replica.refresh().await?;
+        // it, they changed without waiting: the beat applies that, and the next one
+        // reports it.
+        if replica.beat().await? > custody.epoch {
+            replica.beat().await?;
         }
         Ok(Joined { replica: Arc::new(replica), notes })
     }

@@ -6,13 +6,15 @@
 //! 2. An epoch is acknowledged as *applied* once its keychain is published, and as
 //!    *settled* once no request holds an older one.
 //! 3. A change arrives by push where there is one, and by polling always.
+//! 4. Without its lease it makes nothing: see [`Replica::check`].
 
 mod error;
 mod join;
+mod lease;
 mod snapshots;
 
 use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicBool},
     time::Duration,
 };
 
@@ -28,12 +30,12 @@ use crate::{
     envelope::Target,
     ids::{Epoch, KeyId, ReplicaId},
     keyring::{
-        KeyState, Keychain, KeychainHandle, Origin,
+        Fence, KeyState, Keychain, KeychainHandle, Origin,
         sources::{Declared, Environment, derived_id},
     },
     material::Material,
     store::{
-        Beat, Custody, KeyRecord, Store,
+        Custody, KeyRecord, Store,
         custody::{self, NewKey, RootKeys, SealBudgets},
     },
 };
@@ -56,6 +58,8 @@ pub struct Replica {
     handle: KeychainHandle,
     snapshots: Mutex<Snapshots>,
     changed: Notify,
+    /// Whether it is without its lease, as far as people were told.
+    is_fenced: AtomicBool,
 }
 
 impl Replica {
@@ -108,34 +112,32 @@ impl Replica {
     pub async fn refresh(&self) -> Result<Epoch, ReplicaError> {
         if self.store.epoch().await? > self.handle.load().epoch() {
             let custody = self.store.custody().await?;
-            self.apply(&custody).await?;
+            self.apply(&custody, None).await?;
         }
         Ok(self.handle.load().epoch())
     }
 
-    /// Renews the lease and reports the epochs; answers the present epoch.
-    ///
-    /// # Errors
-    /// [`ReplicaError`] when the database does not answer.
-    pub async fn beat(&self) -> Result<Epoch, ReplicaError> {
-        let applied = self.handle.load().epoch();
-        let beat = Beat {
-            replica: self.id,
-            name: self.name.clone(),
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            applied,
-            settled: self.snapshots().settled(applied),
-            lease: self.lease,
+    /// Keeps the lease and applies every change until `shutdown` is ready; then
+    /// reports the last seals and leaves. Nothing is made from then on.
+    pub async fn run(self: Arc<Self>, shutdown: impl Future<Output = ()>) {
+        tokio::select! {
+            () = self.keep(shutdown) => {}
+            () = self.watch() => {}
+        }
+        self.handle.load().fence().shut();
+        let goodbye = async {
+            self.settle_seals().await?;
+            self.store.deregister(self.id).await.map_err(ReplicaError::from)
         };
-        Ok(self.store.renew(&beat).await?.epoch)
+        if let Err(error) = self.in_time(goodbye).await {
+            tracing::warn!(%error, "the replica left without a goodbye; its lease runs out by itself");
+        }
     }
 
-    /// Keeps the lease and applies every change until `shutdown` is ready; then
-    /// reports the last seals and leaves.
-    pub async fn run(self: Arc<Self>, shutdown: impl Future<Output = ()>) {
+    async fn keep(&self, shutdown: impl Future<Output = ()>) {
         let mut shutdown = std::pin::pin!(shutdown);
         loop {
-            if let Err(error) = self.turn().await {
+            if let Err(error) = self.in_time(self.turn()).await {
                 tracing::warn!(%error, "the replica could not refresh; it goes on with the keys it has");
             }
             tokio::select! {
@@ -143,13 +145,6 @@ impl Replica {
                 () = self.changed.notified() => {}
                 () = tokio::time::sleep(self.poll) => {}
             }
-        }
-        let goodbye = async {
-            self.settle_seals().await?;
-            self.store.deregister(self.id).await.map_err(ReplicaError::from)
-        };
-        if let Err(error) = goodbye.await {
-            tracing::warn!(%error, "the replica left without a goodbye; its lease runs out by itself");
         }
     }
 
@@ -197,8 +192,9 @@ impl Replica {
         Ok(())
     }
 
-    /// Builds, records and publishes the keychain of `custody`.
-    async fn apply(&self, custody: &Custody) -> Result<(), ReplicaError> {
+    /// Builds, records and publishes the keychain of `custody`, under `fence`, or
+    /// under that of the keychain in use.
+    async fn apply(&self, custody: &Custody, fence: Option<Fence>) -> Result<(), ReplicaError> {
         self.raise_lifetimes(custody).await?;
         let keychain = custody::keychain(custody, &self.root, &self.budgets, &[])?;
         let reopened = self.reopened(custody).await?;
@@ -208,8 +204,9 @@ impl Replica {
             // its last request ends, and nobody asks in between.
             let mut snapshots = self.snapshots();
             let older = self.handle.load_full();
-            match self.handle.publish(keychain) {
-                Ok(()) => snapshots.replaced(&older, opening),
+            let fence = fence.unwrap_or_else(|| older.fence().clone());
+            match self.handle.publish(keychain.under(fence.clone())) {
+                Ok(()) => snapshots.replaced(&older, opening.under(fence)),
                 Err(stale) => tracing::debug!(%stale, "another task was first"),
             }
         }
