@@ -14,6 +14,8 @@ use http::{
 use serde::{Serialize, Serializer, ser::SerializeMap};
 use serde_json::{Map, Value};
 
+use crate::keyring::Fenced;
+
 /// The media type of a problem.
 pub const MEDIA_TYPE: &str = "application/problem+json";
 
@@ -202,6 +204,13 @@ impl fmt::Display for Problem {
 }
 
 impl std::error::Error for Problem {}
+
+impl From<Fenced> for Problem {
+    /// 503: another process answers, or this one when it has its lease again.
+    fn from(fenced: Fenced) -> Self {
+        Self::unavailable(fenced.to_string(), Duration::from_secs(1)).coded("fenced")
+    }
+}
 
 #[cfg(feature = "admin")]
 impl axum::response::IntoResponse for Problem {

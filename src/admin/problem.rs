@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use axum::http::{Method, StatusCode};
 
-use crate::{operator::Refusal, problem::Problem, store::StoreError, worker::DriveError};
+use crate::{
+    envelope::SealError, operator::Refusal, problem::Problem, replica::ReplicaError,
+    store::StoreError, worker::DriveError,
+};
 
 impl From<Refusal> for Problem {
     fn from(refusal: Refusal) -> Self {
@@ -39,7 +42,10 @@ fn unavailable(error: &DriveError) -> Problem {
         DriveError::Store(StoreError::ReadOnly) => {
             Problem::unavailable(error.to_string(), Duration::from_secs(30)).coded("read_only")
         }
-        DriveError::Store(_) | DriveError::Queue(_) => Problem::unavailable(
+        DriveError::Seal(SealError::Fenced(fenced)) => (*fenced).into(),
+        DriveError::Store(_)
+        | DriveError::Queue(_)
+        | DriveError::Replica(ReplicaError::Store(_) | ReplicaError::Late) => Problem::unavailable(
             "the database did not do it; see the log, and try again",
             Duration::from_secs(5),
         ),

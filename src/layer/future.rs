@@ -12,7 +12,7 @@ use pin_project_lite::pin_project;
 use crate::problem::Problem;
 
 pin_project! {
-    /// The future of [`Jwt`](super::Jwt).
+    /// The future of every layer here.
     #[derive(Debug)]
     pub struct ResponseFuture<F> {
         #[pin]

@@ -3,6 +3,11 @@
 //! 1. A layer takes one snapshot of the keychain a request, and keeps it.
 //! 2. What a layer decides, it decides in one synchronous method.
 //! 3. No lock and no database call on the way.
+//! 4. A process without its lease lets no request in, unless a layer is told otherwise:
+//!    the answer is 503 with `Retry-After`.
 
+mod future;
 pub mod jwt;
 pub mod sealed;
+
+pub use future::ResponseFuture;

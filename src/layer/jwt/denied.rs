@@ -5,7 +5,7 @@ use std::time::Duration;
 use http::{HeaderValue, StatusCode, header::WWW_AUTHENTICATE};
 
 use crate::{
-    keyring::NoKeyring,
+    keyring::{Fenced, NoKeyring},
     problem::Problem,
     token::{Scope, TokenError, TokenKind},
 };
@@ -13,6 +13,9 @@ use crate::{
 /// Why a request was not let through.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Denied {
+    /// The process is without its lease.
+    #[error(transparent)]
+    Fenced(#[from] Fenced),
     /// No token came with it.
     #[error("no bearer token")]
     NoToken,
@@ -46,6 +49,7 @@ impl From<Denied> for Problem {
             )
         };
         match denied {
+            Denied::Fenced(fenced) => fenced.into(),
             Denied::NoToken => challenge(unauthorized(), r#"Bearer realm="breeze""#),
             Denied::InvalidToken(_) | Denied::WrongKind(_) => {
                 challenge(unauthorized(), r#"Bearer realm="breeze", error="invalid_token""#)
@@ -142,6 +146,7 @@ mod tests {
                 "mfa_required",
                 Some(r#"error="insufficient_user_authentication""#),
             ),
+            (Denied::Fenced(Fenced), 503, "fenced", None),
             (Denied::NoKeyring(NoKeyring(Secret::JwtSecret)), 503, "no_signing_key", None),
         ] {
             let (told_status, header, body) = told(denied);

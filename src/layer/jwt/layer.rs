@@ -10,9 +10,8 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 use super::{
-    bearer,
+    ResponseFuture, bearer,
     denied::Denied,
-    future::ResponseFuture,
     memo::{self, Memo},
 };
 use crate::{
@@ -37,6 +36,7 @@ struct Demands {
     scope: Option<Scope>,
     mfa: bool,
     optional: bool,
+    accepts_while_fenced: bool,
     memo: Memo,
 }
 
@@ -55,6 +55,7 @@ impl JwtLayer {
             scope: None,
             mfa: false,
             optional: false,
+            accepts_while_fenced: false,
             memo: Memo::new(memo::SLOTS),
         })))
     }
@@ -82,6 +83,13 @@ impl JwtLayer {
     #[must_use]
     pub fn optional(self) -> Self {
         self.with(|demands| demands.optional = true)
+    }
+
+    /// Goes on accepting tokens while the process is without its lease. A key that is
+    /// cut off meanwhile is accepted until the process has read the keys anew.
+    #[must_use]
+    pub fn accepting_while_fenced(self) -> Self {
+        self.with(|demands| demands.accepts_while_fenced = true)
     }
 
     /// Reads the time from `clock`.
@@ -113,6 +121,9 @@ impl JwtLayer {
         headers: &HeaderMap,
     ) -> Result<Option<Arc<Claims>>, Denied> {
         let demands = &*self.0;
+        if !demands.accepts_while_fenced {
+            keychain.fence().check()?;
+        }
         let Some(token) = bearer::token(headers)? else {
             let may_pass = demands.optional && demands.scope.is_none() && !demands.mfa;
             return if may_pass { Ok(None) } else { Err(Denied::NoToken) };

@@ -3,7 +3,8 @@
 //! 1. A token made by any key that is live in this request's snapshot is accepted.
 //! 2. An `Arc` of [`Claims`](crate::token::Claims) in the request's extensions holds
 //!    verified claims of the kind, scope and MFA that the layer demands.
-//! 3. Outside callers learn no more than RFC 6750 says; the log has the reason, at
+//! 3. While the process is without its lease, every request is answered with 503.
+//! 4. Outside callers learn no more than RFC 6750 says; the log has the reason, at
 //!    `DEBUG`, and never a token.
 //!
 //! Tokens come in the `Authorization` header only: in a query or a form they end in logs.
@@ -18,12 +19,11 @@
 
 mod bearer;
 mod denied;
-mod future;
 mod layer;
 mod memo;
 #[cfg(test)]
 mod tests;
 
+pub use super::ResponseFuture;
 pub use denied::Denied;
-pub use future::ResponseFuture;
 pub use layer::{Jwt, JwtLayer};

@@ -9,9 +9,9 @@ use tower::{Layer, ServiceExt, service_fn};
 use super::{Denied, JwtLayer};
 use crate::{
     catalog::Secret,
-    clock::{Clock, ManualClock, Timestamp},
+    clock::{Clock, ManualClock, Timestamp, Uptime},
     ids::{Epoch, KeyId},
-    keyring::{AnyKeyring, Key, KeyState, Keychain, KeychainHandle, Keyring, Signing},
+    keyring::{AnyKeyring, Fence, Key, KeyState, Keychain, KeychainHandle, Keyring, Signing},
     material::Material,
     token::{Claims, NewToken, Scope, TokenError, TokenKind, sign},
 };
@@ -101,6 +101,21 @@ fn optional_forgives_no_token_but_no_bad_one_and_waives_no_demand() {
     assert!(matches!(decide(&layer, Some(bad)), Err(Denied::InvalidToken(_))));
     assert_eq!(decide(&layer.clone().require_mfa(), None), Err(Denied::NoToken));
     assert_eq!(decide(&layer.require_scope(Scope::System), None), Err(Denied::NoToken));
+}
+
+#[tokio::test]
+async fn without_its_lease_a_process_accepts_nothing_unless_it_is_told_to() {
+    let fenced = chain(1, &[("a", KeyState::Primary)]).under(Fence::at(Uptime::ZERO));
+    let layer = layer(&KeychainHandle::new(fenced));
+    let token = bearer(&user(Scope::Partner));
+    let answer = ask(&layer, token.clone()).await;
+    assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(answer.headers()["retry-after"], "1");
+    assert!(answer.body().contains(r#""code":"fenced""#), "{}", answer.body());
+    let answer = ask(&layer.clone().optional(), token.clone()).await;
+    assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
+    let answer = ask(&layer.accepting_while_fenced(), token).await;
+    assert_eq!(answer.status(), StatusCode::OK);
 }
 
 /// A service over plain strings: it answers with the caller's name.

@@ -8,7 +8,8 @@ use super::{layer::Shared, stale::StaleRow};
 use crate::{
     column::{Column, DocumentError, Opened, OpenedDocument, RowKey},
     envelope::{OpenError, SealError},
-    keyring::Keychain,
+    keyring::{Fenced, Keychain},
+    problem::Problem,
 };
 
 /// Opens and seals the values of registered columns, all under one keychain.
@@ -164,11 +165,36 @@ pub enum SealedError {
     },
 }
 
-/// The cause goes to the log; the caller learns that it is not its fault.
+impl SealedError {
+    /// Whether nothing is at fault but that this process has lost its lease.
+    #[must_use]
+    pub const fn fenced(&self) -> Option<Fenced> {
+        match self {
+            Self::Seal { error: SealError::Fenced(fenced), .. }
+            | Self::Document {
+                error: DocumentError::Seal { error: SealError::Fenced(fenced), .. },
+                ..
+            } => Some(*fenced),
+            _ => None,
+        }
+    }
+}
+
+/// The cause goes to the log; the caller learns that it is not its fault, or to try
+/// again.
+impl From<SealedError> for Problem {
+    fn from(error: SealedError) -> Self {
+        if let Some(fenced) = error.fenced() {
+            return fenced.into();
+        }
+        tracing::error!(%error, "a sealed value could not be used");
+        Self::internal()
+    }
+}
+
 #[cfg(feature = "admin")]
 impl axum::response::IntoResponse for SealedError {
     fn into_response(self) -> axum::response::Response {
-        tracing::error!(error = %self, "a sealed value could not be used");
-        crate::problem::Problem::internal().into_response()
+        Problem::from(self).into_response()
     }
 }

@@ -8,7 +8,7 @@ use super::{access::Sealed, service::SealedService, stale::StaleSink};
 use crate::{
     column::Registry,
     envelope::Target,
-    keyring::{Keychain, KeychainHandle},
+    keyring::{Fenced, Keychain, KeychainHandle},
 };
 
 /// Puts a [`Sealed`] into the extensions of every request. Cheap to clone.
@@ -22,6 +22,7 @@ pub(super) struct Shared {
     pub(super) registry: Arc<Registry>,
     pub(super) target: Target,
     pub(super) sink: Option<Arc<dyn StaleSink>>,
+    accepts_while_fenced: bool,
 }
 
 impl SealedLayer {
@@ -29,7 +30,13 @@ impl SealedLayer {
     #[must_use]
     pub fn new(keychain: KeychainHandle, registry: impl Into<Arc<Registry>>) -> Self {
         let registry = registry.into();
-        Self(Arc::new(Shared { keychain, registry, target: Target::default(), sink: None }))
+        Self(Arc::new(Shared {
+            keychain,
+            registry,
+            target: Target::default(),
+            sink: None,
+            accepts_while_fenced: false,
+        }))
     }
 
     /// Seals for `target`, in place of [`Target::Bound`].
@@ -44,6 +51,23 @@ impl SealedLayer {
     pub fn lazy(mut self, sink: impl StaleSink) -> Self {
         Arc::make_mut(&mut self.0).sink = Some(Arc::new(sink));
         self
+    }
+
+    /// Goes on opening values while the process is without its lease. It seals nothing
+    /// then, whatever is set here.
+    #[must_use]
+    pub fn accepting_while_fenced(mut self) -> Self {
+        Arc::make_mut(&mut self.0).accepts_while_fenced = true;
+        self
+    }
+
+    /// Decides on one request: its access, or why it gets none.
+    pub(super) fn enter(&self) -> Result<Sealed, Fenced> {
+        let sealed = self.sealed(); // one snapshot a request
+        if !self.0.accepts_while_fenced {
+            sealed.keychain().fence().check()?;
+        }
+        Ok(sealed)
     }
 
     /// Access under the present keychain, as a request gets it: for work outside

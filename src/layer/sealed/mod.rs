@@ -4,6 +4,8 @@
 //! 2. A value opens only in its own column and row; a column that is not registered
 //!    is an error and never passes through.
 //! 3. Reading a stale value offers its row to a [`StaleSink`] and returns at once.
+//! 4. While the process is without its lease, every request is answered with 503, and
+//!    a request that came before seals nothing.
 //!
 //! ```
 //! use std::sync::Arc;
@@ -34,6 +36,7 @@ mod layer;
 mod service;
 mod stale;
 
+pub use super::ResponseFuture;
 pub use access::{Sealed, SealedError};
 pub use layer::SealedLayer;
 pub use service::SealedService;

@@ -2,10 +2,10 @@
 
 use std::task::{Context, Poll};
 
-use http::Request;
+use http::{Request, Response};
 use tower_service::Service;
 
-use super::layer::SealedLayer;
+use super::{ResponseFuture, layer::SealedLayer};
 
 /// See [`SealedLayer`].
 #[derive(Debug, Clone)]
@@ -20,22 +20,27 @@ impl<S> SealedService<S> {
     }
 }
 
-/// Refuses nothing, so that the inner future is returned as it is.
-impl<S, B> Service<Request<B>> for SealedService<S>
+impl<S, B, R> Service<Request<B>> for SealedService<S>
 where
-    S: Service<Request<B>>,
+    S: Service<Request<B>, Response = Response<R>>,
+    R: From<String>,
 {
-    type Response = S::Response;
+    type Response = Response<R>;
     type Error = S::Error;
-    type Future = S::Future;
+    type Future = ResponseFuture<S::Future>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.inner.poll_ready(cx)
     }
 
-    fn call(&mut self, mut request: Request<B>) -> S::Future {
-        request.extensions_mut().insert(self.layer.sealed()); // one snapshot a request
-        self.inner.call(request)
+    fn call(&mut self, mut request: Request<B>) -> Self::Future {
+        match self.layer.enter() {
+            Ok(sealed) => {
+                request.extensions_mut().insert(sealed);
+                ResponseFuture::forward(self.inner.call(request))
+            }
+            Err(fenced) => ResponseFuture::reject(fenced.into()),
+        }
     }
 }
 
@@ -43,22 +48,29 @@ where
 mod tests {
     use std::{
         convert::Infallible,
-        future::Ready,
+        pin::pin,
         sync::{Arc, Mutex},
+        task::Waker,
+        time::Duration,
     };
 
+    use http::StatusCode;
     use secrecy::ExposeSecret;
     use tower_layer::Layer;
 
     use super::*;
     use crate::{
         catalog::Secret,
+        clock::Uptime,
         column::{Column, Registry, RowKey},
         envelope::{OpenError, Target},
         ids::{Epoch, KeyId},
-        keyring::{AnyKeyring, Key, KeyState, Keychain, KeychainHandle, Keyring, SealBudget},
+        keyring::{
+            AnyKeyring, Fence, Fenced, Key, KeyState, Keychain, KeychainHandle, Keyring, SealBudget,
+        },
         layer::sealed::{Sealed, SealedError, StaleRow, StaleSink},
         material::Material,
+        problem::Problem,
     };
 
     fn keychain(epoch: u64, primary: &str) -> Keychain {
@@ -86,12 +98,26 @@ mod tests {
         )
     }
 
-    /// Sends one request through `layer` to `handler`.
+    /// Sends one request through `layer` to `handler`: what that came to, if it was
+    /// reached, and the answer.
+    fn ask<T>(
+        layer: &SealedLayer,
+        handler: impl Fn(&Sealed) -> T,
+    ) -> (Option<T>, Response<String>) {
+        let mut done = None;
+        let service = tower::service_fn(|request: Request<()>| {
+            done = Some(handler(request.extensions().get().unwrap()));
+            std::future::ready(Ok::<_, Infallible>(Response::new(String::new())))
+        });
+        let answer = pin!(layer.layer(service).call(Request::new(())));
+        let Poll::Ready(answer) = answer.poll(&mut Context::from_waker(Waker::noop())) else {
+            panic!("nothing here waits");
+        };
+        (done, answer.unwrap())
+    }
+
     fn send<T>(layer: &SealedLayer, handler: impl Fn(&Sealed) -> T) -> T {
-        let mut service = layer.layer(tower::service_fn(|request: Request<()>| -> Ready<_> {
-            std::future::ready(Ok::<_, Infallible>(handler(request.extensions().get().unwrap())))
-        }));
-        service.call(Request::new(())).into_inner().unwrap()
+        ask(layer, handler).0.unwrap()
     }
 
     #[derive(Clone, Default)]
@@ -114,6 +140,27 @@ mod tests {
         assert!(sealed.starts_with("enc:v3:old:"));
         let sealed = send(&layer, |sealed| sealed.seal("webhooks", "secret", 1, "s").unwrap());
         assert!(sealed.starts_with("enc:v3:new:"));
+    }
+
+    #[test]
+    fn without_its_lease_a_process_lets_nobody_in_and_seals_nothing_for_who_is_in() {
+        let fence = Fence::at(Uptime::now().plus(Duration::from_secs(60)));
+        let handle = KeychainHandle::new(keychain(1, "old").under(fence.clone()));
+        let layer = SealedLayer::new(handle, registry());
+        let error = send(&layer, |sealed| {
+            fence.shut();
+            sealed.seal("webhooks", "secret", 1, "s").unwrap_err()
+        });
+        assert_eq!(error.fenced(), Some(Fenced));
+        assert_eq!(Problem::from(error).code(), "fenced");
+        let (reached, answer) = ask(&layer, |_| ());
+        assert_eq!((reached, answer.status()), (None, StatusCode::SERVICE_UNAVAILABLE));
+        assert_eq!(answer.headers()["retry-after"], "1");
+
+        let document = send(&layer.accepting_while_fenced(), |sealed| {
+            sealed.seal_document("webhooks", "headers", "w", r#"{"token":"t"}"#).unwrap_err()
+        });
+        assert_eq!(document.fenced(), Some(Fenced), "it may be let in, and seals nothing");
     }
 
     #[test]
