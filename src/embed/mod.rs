@@ -16,15 +16,12 @@
 //! ```
 
 mod database;
+mod tasks;
 
-use std::{
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
-
-use tokio::{sync::watch, task::JoinHandle};
+use std::{sync::Arc, time::Duration};
 
 pub use database::{APPLICATION_NAME, Database, DatabaseError};
+use tasks::Tasks;
 
 use crate::{
     catalog::Secret,
@@ -32,7 +29,7 @@ use crate::{
     column::Registry,
     envelope::Target,
     keyring::{
-        NoKeyring,
+        Fenced, NoKeyring,
         reconcile::Note,
         sources::{Environment, Strictness},
     },
@@ -62,6 +59,7 @@ pub struct Setup {
     worker: WorkerSettings,
     clock: Arc<dyn Clock>,
     impact: Option<Arc<dyn Impact>>,
+    accepts_while_fenced: bool,
 }
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -83,6 +81,7 @@ impl Setup {
             worker: WorkerSettings::default(),
             clock: Arc::new(SystemClock),
             impact: None,
+            accepts_while_fenced: false,
         }
     }
 
@@ -150,6 +149,15 @@ impl Setup {
         self
     }
 
+    /// Without its lease, the process goes on verifying and opening, in the layers of
+    /// [`Rollovers`]. It signs and seals nothing then, and a key that is cut off
+    /// meanwhile is accepted until the process reaches the database.
+    #[must_use]
+    pub const fn accept_while_fenced(mut self) -> Self {
+        self.accepts_while_fenced = true;
+        self
+    }
+
     /// Joins: the environment and the store agree, the keychain is published, the
     /// lease has begun. The worker and the lease run in tasks until
     /// [`Rollovers::leave`].
@@ -185,25 +193,14 @@ impl Setup {
             worker = worker.knowing(impact);
         }
         let (lazy, lazy_worker) = lazy_rewrap();
-        let (stop, stopped) = watch::channel(false);
-        let stopping = || {
-            let mut stopped = stopped.clone();
-            async move { drop(stopped.wait_for(|stop| *stop).await) }
-        };
         let replica = Arc::clone(&joined.replica);
-        let backend = self.database.backend();
-        let working = worker.clone();
-        let until = (stopping(), stopping(), stopping());
-        let tasks = vec![
-            tokio::spawn(async move { working.run(&backend, until.0).await }),
-            tokio::spawn(lazy_worker.run(
-                Arc::clone(&replica),
-                Arc::clone(&self.registry),
-                self.target,
-                until.1,
-            )),
-            tokio::spawn(replica.run(until.2)),
-        ];
+        let mut membership = Tasks::new();
+        membership.spawn(Arc::clone(&replica).run(membership.stopping()));
+        let mut work = Tasks::new();
+        let (working, backend, until) = (worker.clone(), self.database.backend(), work.stopping());
+        work.spawn(async move { working.run(&backend, until).await });
+        let registry = Arc::clone(&self.registry);
+        work.spawn(lazy_worker.run(replica, registry, self.target, work.stopping()));
         Ok(Rollovers {
             database: self.database,
             registry: self.registry,
@@ -212,8 +209,9 @@ impl Setup {
             lazy,
             notes: joined.notes,
             survey,
-            stop,
-            tasks: Mutex::new(tasks),
+            accepts_while_fenced: self.accepts_while_fenced,
+            work,
+            membership,
         })
     }
 }
@@ -257,8 +255,11 @@ pub struct Rollovers {
     lazy: LazyRewrap,
     notes: Vec<Note>,
     survey: Survey,
-    stop: watch::Sender<bool>,
-    tasks: Mutex<Vec<JoinHandle<()>>>,
+    accepts_while_fenced: bool,
+    /// What seals in the background.
+    work: Tasks,
+    /// What keeps the lease.
+    membership: Tasks,
 }
 
 impl Rollovers {
@@ -267,15 +268,18 @@ impl Rollovers {
     /// # Errors
     /// [`NoKeyring`] when there is no `JWT_SECRET`.
     pub fn jwt(&self) -> Result<JwtLayer, NoKeyring> {
-        Ok(JwtLayer::new(self.replica().keychain())?.clock(Arc::clone(self.replica().clock())))
+        let replica = self.replica();
+        let layer = JwtLayer::new(replica.keychain())?.clock(Arc::clone(replica.clock()));
+        Ok(if self.accepts_while_fenced { layer.accepting_while_fenced() } else { layer })
     }
 
     /// The layer that opens and seals columns, and rewraps stale ones lazily.
     #[must_use]
     pub fn sealed(&self) -> SealedLayer {
-        SealedLayer::new(self.replica().keychain(), Arc::clone(&self.registry))
+        let layer = SealedLayer::new(self.replica().keychain(), Arc::clone(&self.registry))
             .target(self.target)
-            .lazy(self.lazy.clone())
+            .lazy(self.lazy.clone());
+        if self.accepts_while_fenced { layer.accepting_while_fenced() } else { layer }
     }
 
     /// The admin router, to nest under `/admin`. It guards itself.
@@ -323,15 +327,31 @@ impl Rollovers {
         self.lazy.totals()
     }
 
-    /// Ends this process's part: the batch in hand is finished, the lease given up.
-    /// Call it after the last request has been answered.
+    /// Whether this process should be sent requests: its lease runs.
+    ///
+    /// # Errors
+    /// [`Fenced`] from the end of its lease until it has read the keys anew, and once it
+    /// has left.
+    pub fn ready(&self) -> Result<(), Fenced> {
+        self.replica().check()
+    }
+
+    /// Ends the work in the background: the batches in hand are finished, no other is
+    /// begun. The lease is kept, and requests are served. A process that is asked to
+    /// stop does this first, so that nothing is left to wait for once the last request
+    /// is answered.
+    ///
+    /// # Cancel safety
+    /// May be given up; [`Rollovers::leave`] waits for the rest.
+    pub async fn stop_work(&self) {
+        self.work.end().await;
+    }
+
+    /// Ends this process's part: the batches in hand are finished, then the lease is
+    /// given back, and nothing is made any more. Call it after the last request has
+    /// been answered.
     pub async fn leave(&self) {
-        self.stop.send_replace(true);
-        let tasks = std::mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner));
-        for task in tasks {
-            if let Err(error) = task.await {
-                tracing::error!(%error, "a background task did not end well");
-            }
-        }
+        self.work.end().await;
+        self.membership.end().await;
     }
 }

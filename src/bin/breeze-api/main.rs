@@ -11,6 +11,7 @@ mod routes;
 mod serve;
 mod settings;
 mod state;
+mod stopping;
 
 use std::{
     io::{self, IsTerminal},

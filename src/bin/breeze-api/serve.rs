@@ -2,10 +2,12 @@
 //!
 //! 1. Nothing is served before the tables are there, the environment and the key
 //!    store agree, and this process is a replica.
-//! 2. On SIGTERM or SIGINT no new connection is taken, requests in flight are
-//!    answered, and only then does the replica give up its lease.
+//! 2. On SIGTERM or SIGINT this process is not ready any more, and its work in the
+//!    background ends. It goes on serving for as long as a load balancer needs to
+//!    notice; then no new connection is taken, requests in flight are answered, and at
+//!    once the lease is given back: not earlier, since until then they use keys.
 
-use std::{future::Future, io, sync::Arc, time::Duration};
+use std::{io, sync::Arc, time::Duration};
 
 use anyhow::Context;
 use async_trait::async_trait;
@@ -19,11 +21,7 @@ use breeze_rollover::{
 };
 use clap::Args;
 use secrecy::ExposeSecret;
-use tokio::{
-    net::TcpListener,
-    signal::unix::{SignalKind, signal},
-    sync::watch,
-};
+use tokio::net::TcpListener;
 
 use crate::{
     auth::{Passwords, create_administrator},
@@ -31,6 +29,7 @@ use crate::{
     routes,
     settings::{REQUEST_TIMEOUT, Settings},
     state::App,
+    stopping::Stopping,
 };
 
 /// Connections of one process. PostgreSQL only: a SQLite file has fewer.
@@ -58,7 +57,7 @@ pub(crate) async fn run(environment: Environment, serve: Serve) -> anyhow::Resul
     data.check().await?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let sessions = Sessions { data: Arc::clone(&data), clock: Arc::clone(&clock) };
-    let rollovers = Setup::new(database, Registry::breeze())
+    let mut setup = Setup::new(database, Registry::breeze())
         .environment(environment)
         .name(format!("breeze-api {}", settings.listen))
         .lifetimes(settings.lifetimes)
@@ -66,9 +65,11 @@ pub(crate) async fn run(environment: Environment, serve: Serve) -> anyhow::Resul
         // Others take over what a dead process had in hand before they pass it over.
         .worker(WorkerSettings { range_lease: settings.lease * 2 / 3, ..Default::default() })
         .clock(Arc::clone(&clock))
-        .impact(Arc::new(sessions))
-        .start()
-        .await?;
+        .impact(Arc::new(sessions));
+    if settings.accepts_while_fenced {
+        setup = setup.accept_while_fenced();
+    }
+    let rollovers = setup.start().await?;
     for note in rollovers.notes() {
         tracing::warn!("{note}");
     }
@@ -83,7 +84,7 @@ async fn answer_requests(
     clock: Arc<dyn Clock>,
     rollovers: &Rollovers,
 ) -> anyhow::Result<()> {
-    let stop = asked_to_stop()?;
+    let stopping = Stopping::by_signal()?;
     let passwords = Passwords::new().await?;
     create_administrator(
         &*data,
@@ -100,9 +101,10 @@ async fn answer_requests(
         clock,
         lifetimes: settings.lifetimes,
         cookies: settings.cookies,
+        stopping: stopping.clone(),
     };
     let admin = Router::new().nest("/admin", rollovers.admin()?);
-    let router = routes::router(app, rollovers.sealed(), admin)?;
+    let router = routes::router(app, rollovers.jwt()?, rollovers.sealed(), admin);
     let listener = TcpListener::bind(settings.listen)
         .await
         .with_context(|| format!("cannot listen on {}; set BREEZE_LISTEN", settings.listen))?;
@@ -113,10 +115,19 @@ async fn answer_requests(
             tracing::debug!(%error, "a connection keeps Nagle's algorithm");
         }
     });
-    let serving = axum::serve(listener, router).with_graceful_shutdown(stop.clone());
+    let closing = stopping.clone().asked_for(settings.drain);
+    let serving = axum::serve(listener, router).with_graceful_shutdown(closing);
+    let winding_down = async {
+        let longest = settings.drain + REQUEST_TIMEOUT + GRACE;
+        let work = async {
+            stopping.clone().asked_for(Duration::ZERO).await;
+            rollovers.stop_work().await;
+        };
+        tokio::join!(work, stopping.clone().asked_for(longest));
+    };
     tokio::select! {
         served = serving => served.context("the listener failed"),
-        () = async { stop.await; tokio::time::sleep(REQUEST_TIMEOUT + GRACE).await } => {
+        () = winding_down => {
             tracing::warn!("connections are still open long after the last request could last");
             Ok(())
         }
@@ -125,23 +136,6 @@ async fn answer_requests(
 
 /// Beyond the longest request, how long an open connection is waited for.
 const GRACE: Duration = Duration::from_secs(5);
-
-/// Ends when the process is asked to stop.
-fn asked_to_stop() -> io::Result<impl Future<Output = ()> + Clone + Send + 'static> {
-    use futures_util::FutureExt;
-    let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    let (tell, told) = watch::channel(false);
-    tokio::spawn(async move {
-        tokio::select! { _ = term.recv() => {}, _ = int.recv() => {} }
-        tracing::info!("asked to stop; requests in flight are answered first");
-        tell.send_replace(true);
-    });
-    let stop = async move {
-        let mut told = told;
-        drop(told.wait_for(|stop| *stop).await);
-    };
-    Ok(stop.shared())
-}
 
 /// Tells a dry run whom it would log out.
 #[derive(Debug)]

@@ -24,6 +24,10 @@ pub(crate) struct Settings {
     pub(crate) lifetimes: Lifetimes,
     /// How long a process that gives no sign of life counts as alive.
     pub(crate) lease: Duration,
+    /// How long it goes on serving once it is asked to stop, and is not ready.
+    pub(crate) drain: Duration,
+    /// Whether it goes on verifying and opening without its lease.
+    pub(crate) accepts_while_fenced: bool,
     pub(crate) cookies: CookiePolicy,
     /// Of the administrator that a first start creates.
     pub(crate) admin_email: String,
@@ -48,6 +52,10 @@ impl Settings {
                 .unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 3001))),
             lifetimes: reader.lifetimes(),
             lease: reader.seconds("BREEZE_LEASE_SECONDS").unwrap_or(Duration::from_secs(15)),
+            drain: Duration::from_secs(
+                reader.parsed::<u32>("BREEZE_DRAIN_SECONDS", SECONDS).unwrap_or(0).into(),
+            ),
+            accepts_while_fenced: reader.flag("BREEZE_ACCEPT_WHILE_FENCED"),
             cookies: reader.cookies(is_production),
             admin_email: reader
                 .text("BREEZE_ADMIN_EMAIL")
@@ -71,6 +79,8 @@ impl fmt::Display for SettingsFaults {
 }
 
 impl std::error::Error for SettingsFaults {}
+
+const SECONDS: &str = "a whole number of seconds";
 
 struct Reader<'a> {
     environment: &'a Environment,
@@ -119,7 +129,7 @@ impl Reader<'_> {
     }
 
     fn seconds(&mut self, name: &str) -> Option<Duration> {
-        let seconds: std::num::NonZeroU32 = self.parsed(name, "a whole number of seconds")?;
+        let seconds: std::num::NonZeroU32 = self.parsed(name, SECONDS)?;
         Some(Duration::from_secs(seconds.get().into()))
     }
 
@@ -160,7 +170,8 @@ mod tests {
         assert_eq!(settings.database.expose_secret(), "sqlite://breeze.db");
         assert_eq!(settings.listen.port(), 3001);
         assert_eq!(settings.lifetimes, Lifetimes::BREEZE);
-        assert_eq!(settings.lease.as_secs(), 15);
+        assert_eq!((settings.lease.as_secs(), settings.drain.as_secs()), (15, 0));
+        assert!(!settings.accepts_while_fenced);
     }
 
     #[test]

@@ -7,6 +7,7 @@ use breeze_rollover::{clock::Clock, keyring::KeychainHandle, token::Lifetimes};
 use crate::{
     auth::{CookiePolicy, Passwords},
     data::Data,
+    stopping::Stopping,
 };
 
 /// What every handler shares. Cheap to clone.
@@ -18,4 +19,5 @@ pub(crate) struct App {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) lifetimes: Lifetimes,
     pub(crate) cookies: CookiePolicy,
+    pub(crate) stopping: Stopping,
 }

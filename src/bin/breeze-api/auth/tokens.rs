@@ -5,7 +5,7 @@ use breeze_rollover::{
     clock::Timestamp,
     keyring::Keychain,
     problem::Problem,
-    token::{self, Lifetimes, NewToken, Scope},
+    token::{self, Lifetimes, NewToken, Scope, SignError},
 };
 use secrecy::SecretString;
 
@@ -56,8 +56,8 @@ pub(crate) fn issue(
         .fam(family.to_string())
         .lifetime(lifetimes.refresh);
     Ok(Issued {
-        access: token::sign(ring, &access, now).map_err(unsigned)?,
-        refresh: token::sign(ring, &refresh, now).map_err(unsigned)?,
+        access: token::sign(ring, &access, now).map_err(unmade)?,
+        refresh: token::sign(ring, &refresh, now).map_err(unmade)?,
         row: NewRefreshToken {
             jti,
             family,
@@ -65,6 +65,13 @@ pub(crate) fn issue(
             expires_at: now.plus(lifetimes.refresh),
         },
     })
+}
+
+fn unmade(error: SignError) -> Problem {
+    match error {
+        SignError::Fenced(fenced) => fenced.into(),
+        error => unsigned(error),
+    }
 }
 
 fn unsigned(error: impl std::fmt::Display) -> Problem {

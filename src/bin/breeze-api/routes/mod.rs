@@ -11,22 +11,17 @@ mod tenant_variables;
 mod users;
 mod webhooks;
 
-use std::sync::Arc;
-
 use axum::{Router, middleware as layers};
-use breeze_rollover::{
-    keyring::NoKeyring,
-    layer::{jwt::JwtLayer, sealed::SealedLayer},
-};
+use breeze_rollover::layer::{jwt::JwtLayer, sealed::SealedLayer};
 use tower_http::{catch_panic::CatchPanicLayer, trace::TraceLayer};
 
 use crate::{middleware, settings::REQUEST_TIMEOUT, state::App};
 
-/// The whole API over `app`, its columns sealed as `sealed` says.
+/// The whole API over `app`, its callers known as `jwt` says and its columns sealed as
+/// `sealed` says.
 ///
 /// `extra` is merged beside it: the admin endpoint, with its own demands.
-pub(crate) fn router(app: App, sealed: SealedLayer, extra: Router) -> Result<Router, NoKeyring> {
-    let jwt = JwtLayer::new(app.keychain.clone())?.clock(Arc::clone(&app.clock));
+pub(crate) fn router(app: App, jwt: JwtLayer, sealed: SealedLayer, extra: Router) -> Router {
     let known = Router::new()
         .merge(auth::signed_in())
         .merge(users::routes())
@@ -36,7 +31,7 @@ pub(crate) fn router(app: App, sealed: SealedLayer, extra: Router) -> Result<Rou
         .merge(tenant_variables::routes())
         .route_layer(jwt);
     let api = known.merge(auth::open()).layer(sealed);
-    Ok(Router::new()
+    Router::new()
         .nest("/api/v1", api)
         .merge(health::routes())
         .with_state(app)
@@ -46,5 +41,5 @@ pub(crate) fn router(app: App, sealed: SealedLayer, extra: Router) -> Result<Rou
         .layer(layers::from_fn_with_state(REQUEST_TIMEOUT, middleware::limit_time))
         .layer(CatchPanicLayer::custom(middleware::answer_panic))
         .layer(TraceLayer::new_for_http().make_span_with(middleware::span))
-        .layer(layers::from_fn(middleware::name_request)))
+        .layer(layers::from_fn(middleware::name_request))
 }

@@ -65,7 +65,7 @@ impl<'a> Row<'a> {
         let seal = |text: &SecretString| {
             self.sealed.seal(self.table, column, self.id, text.expose_secret())
         };
-        text.map(seal).transpose().map_err(|error| self.unsealed(column, &error))
+        text.map(seal).transpose().map_err(|error| self.unsealed(column, error))
     }
 
     /// An array or document, its secrets sealed.
@@ -76,7 +76,7 @@ impl<'a> Row<'a> {
     ) -> Result<Option<String>, Problem> {
         let seal =
             |json: &RawValue| self.sealed.seal_document(self.table, column, self.id, json.get());
-        json.map(seal).transpose().map_err(|error| self.unsealed(column, &error))
+        json.map(seal).transpose().map_err(|error| self.unsealed(column, error))
     }
 
     fn unreadable(&self, column: &str, error: &SealedError) -> Unreadable {
@@ -84,9 +84,9 @@ impl<'a> Row<'a> {
         Unreadable
     }
 
-    fn unsealed(&self, column: &str, error: &SealedError) -> Problem {
+    fn unsealed(&self, column: &str, error: SealedError) -> Problem {
         tracing::error!(table = self.table, column, row = %self.id, %error, "a value cannot be sealed");
-        Problem::internal()
+        error.into()
     }
 }
 
