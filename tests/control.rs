@@ -64,8 +64,8 @@ async fn a_rollover_can_be_paused_and_gone_back_on_in_the_middle_of_a_pass(datab
     let id = about_to_rewrap(&process, Mode::Graceful, Some(50)).await;
     let operator = process.operator();
     let rewrapping = {
-        let worker = process.worker.clone();
-        tokio::spawn(async move { worker.rewrap(id, 1).await })
+        let process = process.clone();
+        tokio::spawn(async move { process.rewrap(id, 1).await })
     };
     let progress = async || operator.inspect(id).await.unwrap().progress.unwrap().pass;
     while progress().await.rewrapped == 0 {
@@ -78,13 +78,13 @@ async fn a_rollover_can_be_paused_and_gone_back_on_in_the_middle_of_a_pass(datab
     assert!(0 < paused.rewrapped && paused.rewrapped < 400, "{paused:?}");
     let next = process.worker.drive(id).await.unwrap();
     assert!(matches!(next, Next::After(_, Blocker::Paused)), "{next:?}");
-    process.worker.rewrap(id, 1).await.unwrap();
+    process.rewrap(id, 1).await.unwrap();
     assert_eq!(progress().await, paused, "nothing moves");
 
     operator.roll_back(id, Actor::System, "a test").await.unwrap();
     operator.resume(id, Actor::System, "a test").await.unwrap();
     operator.limit(id, Actor::System, None).await.unwrap();
-    process.worker.rewrap(id, 1).await.unwrap();
+    process.rewrap(id, 1).await.unwrap();
     process.carry(id).await.unwrap();
     let states = ended(&process, id, Phase::RolledBack).await;
     assert_eq!(states, (KeyState::Primary, KeyState::Retired));
@@ -193,16 +193,10 @@ async fn a_ceiling_holds_for_all_tasks_of_all_replicas_together(database: Databa
     let id = about_to_rewrap(&one, Mode::Graceful, Some(120)).await;
     let began = Instant::now();
     let tasks = [&one, &two, &one, &two, &one, &two].map(|process| {
-        let worker = process.worker.clone();
-        tokio::spawn(async move { worker.rewrap(id, 1).await })
+        let process = process.clone();
+        tokio::spawn(async move { process.rewrap(id, 1).await })
     });
-    let alive = async {
-        while began.elapsed() < Duration::from_secs(3) {
-            one.worker.replica().beat().await.unwrap();
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    };
-    alive.await;
+    one.alive(tokio::time::sleep(Duration::from_secs(3))).await;
     let done = one.operator().inspect(id).await.unwrap().progress.unwrap().pass.rewrapped;
     let rate = done as f64 / began.elapsed().as_secs_f64();
     // A quarter of a second's worth may be on its way already.

@@ -218,7 +218,8 @@ async fn a_replica_that_joins_meanwhile_never_serves_with_the_keys_of_before(dat
     drop(ByHand::join(database.store()).await.unwrap());
     tokio::time::sleep(Duration::from_millis(500)).await;
     let script = Arc::new(Meanwhile { database: database.clone(), beats: AtomicUsize::new(0) });
-    let late = ByHand::join(Double::on(database.store(), script)).await.unwrap();
+    let late = ByHand::join_for(Double::on(database.store(), script), Duration::from_secs(60));
+    let late = late.await.unwrap();
     let rollover = database.store().rollovers(None, 1).await.unwrap().remove(0);
     assert_eq!(rollover.phase, Phase::Retired);
     let keys = late.worker.replica().keychain().load_full();

@@ -17,8 +17,12 @@ use breeze_rollover::{
 
 use super::app::{environment, registry};
 
+/// How long a process without a sign of life counts as alive.
+pub const LEASE: Duration = Duration::from_millis(400);
+
 /// One process that a test drives by hand: no queue, no background task, its lease
 /// over a moment after its last sign of life.
+#[derive(Clone)]
 pub struct ByHand {
     pub worker: Worker,
 }
@@ -29,11 +33,25 @@ impl ByHand {
         Self::join_with(store, registry(), Arc::new(SystemClock)).await
     }
 
+    /// Joins with a lease of its own.
+    pub async fn join_for(store: Arc<dyn Store>, lease: Duration) -> Result<Self, ReplicaError> {
+        Self::join_as(store, registry(), Arc::new(SystemClock), lease).await
+    }
+
     /// Joins with other columns, and a clock of the test's own.
     pub async fn join_with(
         store: Arc<dyn Store>,
         registry: Registry,
         clock: Arc<dyn Clock>,
+    ) -> Result<Self, ReplicaError> {
+        Self::join_as(store, registry, clock, LEASE).await
+    }
+
+    async fn join_as(
+        store: Arc<dyn Store>,
+        registry: Registry,
+        clock: Arc<dyn Clock>,
+        lease: Duration,
     ) -> Result<Self, ReplicaError> {
         let joined = Membership {
             store,
@@ -42,7 +60,7 @@ impl ByHand {
             name: "by hand".to_owned(),
             signs: vec![(Secret::JwtSecret, Duration::from_secs(2))],
             target: Target::Bound,
-            lease: Duration::from_millis(400),
+            lease,
             poll: Duration::from_secs(1),
             clock,
         }
@@ -61,6 +79,23 @@ impl ByHand {
         self.operator().begin(request, Actor::System).await
     }
 
+    /// Rewraps what is free of a pass.
+    pub async fn rewrap(&self, id: RolloverId, pass: u32) -> Result<(), DriveError> {
+        self.alive(self.worker.rewrap(id, pass)).await
+    }
+
+    /// What `work` comes to, its lease renewed for as long as that takes.
+    pub async fn alive<T>(&self, work: impl Future<Output = T>) -> T {
+        let beats = async {
+            loop {
+                tokio::time::sleep(LEASE / 4).await;
+                // A process that has died beats in vain.
+                drop(self.worker.replica().beat().await);
+            }
+        };
+        tokio::select! { done = work => done, () = beats => unreachable!("it goes on for ever") }
+    }
+
     /// Carries `id` to its end, all alone if need be.
     pub async fn carry(&self, id: RolloverId) -> Result<(), DriveError> {
         self.carry_until(id, |_| false).await
@@ -76,12 +111,12 @@ impl ByHand {
         loop {
             replica.refresh().await?;
             replica.beat().await?;
-            match self.worker.drive(id).await? {
+            match self.alive(self.worker.drive(id)).await? {
                 Next::Never => return Ok(()),
                 Next::After(_, blocker) if stops(blocker) => return Ok(()),
                 Next::After(_, Blocker::Bulk) => {
                     let pass = replica.store().rollover(id).await?.unwrap().pass;
-                    self.worker.rewrap(id, pass).await?;
+                    self.rewrap(id, pass).await?;
                 }
                 Next::After(..) => {}
             }
