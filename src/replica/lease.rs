@@ -54,7 +54,8 @@ impl Replica {
             lease: self.lease,
         };
         // A connection that hangs must not cost the lease: the next try has another.
-        match tokio::time::timeout(self.lease / 3, self.store.renew(&beat)).await {
+        let patience = (self.lease / 3).max(LEAST);
+        match tokio::time::timeout(patience, self.store.renew(&beat)).await {
             Ok(answer) => Ok(answer?),
             Err(_) => Err(ReplicaError::Late),
         }
@@ -66,7 +67,8 @@ impl Replica {
         &self,
         work: impl Future<Output = Result<(), ReplicaError>>,
     ) -> Result<(), ReplicaError> {
-        tokio::time::timeout(self.lease, work).await.unwrap_or(Err(ReplicaError::Late))
+        let patience = self.lease.max(LEAST);
+        tokio::time::timeout(patience, work).await.unwrap_or(Err(ReplicaError::Late))
     }
 
     /// Begins a lease that lasts until `end`, and is renewed already.
@@ -99,6 +101,9 @@ impl Replica {
         }
     }
 }
+
+/// What a busy database may take, however short the lease.
+const LEAST: Duration = Duration::from_secs(1);
 
 /// How much of a lease is certain: the database counts in whole milliseconds, and no
 /// two clocks run equally fast.

@@ -61,7 +61,7 @@ impl ByHand {
             signs: vec![(Secret::JwtSecret, Duration::from_secs(2))],
             target: Target::Bound,
             lease,
-            poll: Duration::from_secs(1),
+            poll: lease / 8,
             clock,
         }
         .join()
