@@ -35,7 +35,7 @@ use breeze_rollover::{
 };
 use secrecy::{ExposeSecret, SecretString};
 use support::{
-    app::{execute, fill, on_both_databases, registry, request},
+    app::{execute, fill, on_both_databases, registry, request, setup},
     by_hand::{ByHand, LEASE},
     double::{Call, Double, Script},
     traces,
@@ -172,6 +172,22 @@ async fn a_straggler_is_back_with_the_newest_keys_at_once(database: Database) {
     recover(&straggler).await;
 }
 
+async fn who_has_left_accepts_nothing_unless_it_was_told_to(database: Database) {
+    fill(&database, 1).await;
+    for (setup, status) in [
+        (setup(&database), StatusCode::SERVICE_UNAVAILABLE),
+        (setup(&database).accept_while_fenced(), StatusCode::OK),
+    ] {
+        let process = setup.start().await.unwrap();
+        let token = sign(&process.replica().keychain().load()).unwrap();
+        assert_eq!(process.ready(), Ok(()));
+        process.leave().await;
+        assert_eq!(process.ready(), Err(Fenced));
+        assert_eq!(ask(&process.jwt().unwrap(), &process.sealed(), &token).await, status);
+        assert!(process.sealed().sealed().seal("variables", "value", "v", "s").is_err());
+    }
+}
+
 /// The database takes every renewal, and the answers are lost.
 #[derive(Debug, Default)]
 struct Deaf(AtomicBool);
@@ -267,4 +283,5 @@ on_both_databases!(
     a_straggler_makes_nothing_with_the_keys_of_before,
     a_straggler_is_back_with_the_newest_keys_at_once,
     a_renewal_without_an_answer_counts_for_nothing,
+    who_has_left_accepts_nothing_unless_it_was_told_to,
 );

@@ -1,7 +1,8 @@
 //! How the API starts and stops, and what it finds in a database of Breeze's.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
+use breeze_rollover::embed::Database;
 use serde_json::{Value, json};
 
 use crate::{
@@ -87,12 +88,63 @@ async fn requests_in_flight_are_answered_when_it_is_asked_to_stop() {
         })
         .collect();
     // Argon2 keeps eight of them busy for longer than this.
-    tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    tokio::time::sleep(Duration::from_millis(50)).await;
     let ended = process.terminate().await;
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
     for attempt in attempts {
         assert_problem(&attempt.await.unwrap(), 401, "invalid_credentials");
     }
+}
+
+/// Serves with a short lease, and answers a request until long after it was asked to
+/// stop.
+async fn ends_after_a_slow_request(db: &Db) {
+    let port = free_port();
+    let mut process = breeze_api(["serve"])
+        .env("DATABASE_URL", db.url())
+        .env("BREEZE_LISTEN", format!("127.0.0.1:{port}"))
+        .env("BREEZE_LEASE_SECONDS", "2")
+        .env("BREEZE_DRAIN_SECONDS", "3")
+        .envs(KEYS)
+        .start();
+    process.listens_on(port).await;
+    let client = Client::on(port);
+    assert_eq!(client.get("/ready").await.expect(200)["status"], "ready");
+    let login = json!({ "email": "nobody@example.test", "password": "whatever it is" });
+    let slow = client.begin("/api/v1/auth/login", login.clone()).await;
+    process.signal("TERM").await;
+
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let unready = client.get("/ready").await;
+    assert_problem(&unready, 503, "shutting_down");
+    assert_eq!(unready.header("retry-after"), Some("1"));
+    client.get("/health").await.expect(200);
+    let meanwhile = client.post("/api/v1/auth/login", login).await;
+    assert_problem(&meanwhile, 401, "invalid_credentials");
+
+    // Beyond the drain, and several leases.
+    tokio::time::sleep(Duration::from_secs(6)).await;
+    assert!(client.ask(http::Method::GET, "/health", None).await.is_err(), "nobody new comes in");
+    let database = Database::connect(&db.url(), 1).await.unwrap();
+    let live = async || database.store().replicas().await.unwrap()[0].live;
+    assert!(live().await, "the lease is held while a request is in flight");
+    assert_problem(&slow.finish().await, 401, "invalid_credentials");
+    let ended = process.finish().await;
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    assert!(!live().await, "and given back right then");
+}
+
+#[tokio::test]
+async fn the_lease_is_held_until_the_last_request_is_answered_on_sqlite() {
+    ends_after_a_slow_request(&Db::Sqlite(sqlite::file())).await;
+}
+
+#[tokio::test]
+#[cfg_attr(not(postgres_tests), ignore = "needs PostgreSQL; tests/run starts one")]
+async fn the_lease_is_held_until_the_last_request_is_answered_on_postgres() {
+    let db = Db::Postgres(Box::new(postgres::database().await));
+    breeze_api(["migrate"]).env("DATABASE_URL", db.url()).finish().await;
+    ends_after_a_slow_request(&db).await;
 }
 
 #[tokio::test]

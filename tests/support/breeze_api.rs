@@ -111,12 +111,17 @@ impl Process {
         self.output(status.unwrap())
     }
 
-    /// Asks it to end, as an orchestrator does, and waits for that.
-    pub async fn terminate(self) -> Finished {
+    /// Sends it a signal, by its name without `SIG`.
+    pub async fn signal(&self, name: &str) {
         let pid = self.child.id().expect("nobody waited for it yet");
         // The shell's own `kill`: a small system has no program of that name.
-        let kill = format!("kill -TERM {pid}");
+        let kill = format!("kill -{name} {pid}");
         assert!(Command::new("sh").args(["-c", &kill]).status().await.unwrap().success());
+    }
+
+    /// Asks it to end, as an orchestrator does, and waits for that.
+    pub async fn terminate(self) -> Finished {
+        self.signal("TERM").await;
         self.finish().await
     }
 

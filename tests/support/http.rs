@@ -6,7 +6,10 @@ use http_body_util::{BodyExt, Full};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
-use tokio::net::TcpStream;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
 
 /// Requests to one port on the loopback interface, by one bearer or by nobody.
 #[derive(Clone)]
@@ -86,6 +89,49 @@ impl Client {
             .into_parts();
         let body = body.collect().await?.to_bytes();
         Ok(Answer { status: head.status, headers: head.headers, body })
+    }
+}
+
+/// A request that a handler has begun to read, with its body still to come.
+pub struct Begun {
+    stream: TcpStream,
+    body: String,
+}
+
+impl Client {
+    /// Begins to send a body. The server asks for the rest once its handler, behind
+    /// every layer, begins to read.
+    pub async fn begin(&self, path: &str, body: Value) -> Begun {
+        let body = body.to_string();
+        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).await.unwrap();
+        let bearer = self.bearer.as_ref().map(|token| format!("Authorization: Bearer {token}\r\n"));
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n{}\
+             Content-Type: application/json\r\nContent-Length: {}\r\nExpect: 100-continue\r\n\r\n",
+            bearer.unwrap_or_default(),
+            body.len()
+        );
+        stream.write_all(head.as_bytes()).await.unwrap();
+        let mut asked = [0; 25];
+        stream.read_exact(&mut asked).await.unwrap();
+        assert_eq!(asked, *b"HTTP/1.1 100 Continue\r\n\r\n", "{}", asked.escape_ascii());
+        Begun { stream, body }
+    }
+}
+
+impl Begun {
+    /// Sends the rest.
+    pub async fn finish(mut self) -> Answer {
+        self.stream.write_all(self.body.as_bytes()).await.unwrap();
+        let mut answer = vec![];
+        self.stream.read_to_end(&mut answer).await.unwrap();
+        let answer = String::from_utf8(answer).unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        let mut lines = head.lines();
+        let status = lines.next().unwrap().split(' ').nth(1).unwrap().parse().unwrap();
+        let headers = lines.map(|line| line.split_once(": ").unwrap());
+        let headers = headers.map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()));
+        Answer { status, headers: headers.collect(), body: Bytes::copy_from_slice(body.as_bytes()) }
     }
 }
 
