@@ -9,13 +9,15 @@
 //!    census finds nothing under the key.
 
 mod error;
+mod guard;
 mod inventory;
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use secrecy::SecretString;
 
 pub use error::Refusal;
+pub use guard::Guard;
 pub use inventory::{Census, KeyView, Progress, RolloverView, SecretView};
 
 use crate::{
@@ -85,6 +87,14 @@ impl Operator {
     #[must_use]
     pub const fn worker(&self) -> &Worker {
         &self.worker
+    }
+
+    /// The guard on the registered columns.
+    #[must_use]
+    pub fn guard(&self) -> Guard {
+        let replica = self.worker.replica();
+        let (store, registry) = (Arc::clone(replica.store()), Arc::clone(self.worker.registry()));
+        Guard::new(store, registry, Arc::clone(replica.clock()))
     }
 
     /// Begins a rollover.

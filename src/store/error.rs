@@ -74,6 +74,31 @@ pub enum StoreError {
         /// Which key.
         key: KeyId,
     },
+    /// The guard is for another database.
+    #[error(
+        "the guard is made of triggers on PostgreSQL; on SQLite one host writes, and it needs none"
+    )]
+    NoGuard,
+    /// The role may not change the guard.
+    #[error(
+        "the role may not change the guard on {table} ({why}); use the role that ran `breeze-api migrate`, which must own the tables too"
+    )]
+    GuardPrivilege {
+        /// On which table, or the schema of the guard itself.
+        table: String,
+        /// What the database says.
+        why: String,
+    },
+    /// Somebody holds the table for too long.
+    #[error(
+        "a transaction holds {table} for longer than {waited}, so the guard on it is as it was; end it, or try again"
+    )]
+    GuardInUse {
+        /// Which table.
+        table: String,
+        /// How long it was waited for.
+        waited: &'static str,
+    },
     /// A migration failed.
     #[error("the migration failed: {0}")]
     Migrate(#[source] sqlx::migrate::MigrateError),

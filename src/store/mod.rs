@@ -11,6 +11,7 @@
 mod batches;
 pub mod custody;
 mod error;
+mod guard;
 #[cfg(feature = "postgres")]
 pub mod postgres;
 mod record;
@@ -28,6 +29,7 @@ use std::{fmt, time::Duration};
 use async_trait::async_trait;
 
 pub use error::StoreError;
+pub use guard::{GUARD_CONSTRAINT, Guarding, TableGuard};
 pub use record::{
     Actor, AuditEntry, AuditRecord, Beat, Change, Committed, Custody, KeyChange, KeyRecord, Lease,
     NewRange, Outcome, PassProgress, Progress, Quarantined, Range, ReplicaRecord, RolloverChange,
@@ -39,6 +41,7 @@ pub use rows::{
 use crate::{
     catalog::Secret,
     clock::Timestamp,
+    column::{Registry, Table},
     ids::{Epoch, KeyId, ReplicaId, RolloverId},
     rollover::Rollover,
 };
@@ -149,4 +152,28 @@ pub trait Store: Rows + fmt::Debug + Send + Sync + 'static {
         before: Option<uuid::Uuid>,
         limit: u32,
     ) -> Result<Vec<AuditRecord>, StoreError>;
+
+    /// How the guard stands to each registered table, and to others that it is on.
+    ///
+    /// # Errors
+    /// [`StoreError::NoGuard`] on a database that has none, here and below.
+    async fn guard(&self, _registry: &Registry) -> Result<Vec<TableGuard>, StoreError> {
+        Err(StoreError::NoGuard)
+    }
+
+    /// Puts the guard on the columns of `table` that are there, and takes it off any
+    /// other, with `entry` in the same transaction.
+    async fn guard_table(&self, _table: &Table, _entry: &AuditEntry) -> Result<(), StoreError> {
+        Err(StoreError::NoGuard)
+    }
+
+    /// Takes the guard off the table of this name, with `entry` in the same transaction.
+    async fn unguard_table(&self, _table: &str, _entry: &AuditEntry) -> Result<(), StoreError> {
+        Err(StoreError::NoGuard)
+    }
+
+    /// Takes away what the guard needs beside its triggers, once it is on no table.
+    async fn drop_guard(&self) -> Result<(), StoreError> {
+        Err(StoreError::NoGuard)
+    }
 }

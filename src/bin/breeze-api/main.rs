@@ -39,6 +39,7 @@ enum Command {
     Census(commands::census::Census),
     Keys(commands::keys::Keys),
     Rollover(commands::rollover::Rollover),
+    Guard(commands::guard::Command),
     Demo(commands::demo::Demo),
 }
 
@@ -87,6 +88,7 @@ async fn run(command: Option<Command>) -> anyhow::Result<Exit> {
         Command::Census(census) => commands::census::run(&url()?, &census).await,
         Command::Keys(keys) => commands::keys::run(&url()?, &keys).await,
         Command::Rollover(rollover) => commands::rollover::run(&url()?, &rollover).await,
+        Command::Guard(guard) => commands::guard::run(&url()?, &guard).await,
         Command::Demo(demo) => commands::demo::run(&demo).await,
     }
 }

@@ -8,6 +8,7 @@
 mod audit;
 mod commit;
 mod error;
+mod guard;
 mod keys;
 pub(crate) mod passes;
 mod replicas;
@@ -29,8 +30,9 @@ pub(super) use error::cause;
 use super::{
     AuditEntry, AuditRecord, Beat, Change, Committed, Custody, Epoch, KeyId, Lease, PassProgress,
     Quarantined, Range, ReplicaId, ReplicaRecord, Rollover, RolloverId, Secret, Store, StoreError,
-    Timestamp,
+    TableGuard, Timestamp,
 };
+use crate::column::{Registry, Table};
 
 /// Whether no transaction is open: then the present one begins with this statement.
 /// Whoever gives up a `BEGIN` half-way, as a request that ends too early does, leaves a
@@ -214,5 +216,21 @@ impl Store for PgStore {
         limit: u32,
     ) -> Result<Vec<AuditRecord>, StoreError> {
         audit::page(&self.pool, before, limit).await
+    }
+
+    async fn guard(&self, registry: &Registry) -> Result<Vec<TableGuard>, StoreError> {
+        guard::guard(&self.pool, registry).await
+    }
+
+    async fn guard_table(&self, table: &Table, entry: &AuditEntry) -> Result<(), StoreError> {
+        guard::install(&self.pool, table, entry).await
+    }
+
+    async fn unguard_table(&self, table: &str, entry: &AuditEntry) -> Result<(), StoreError> {
+        guard::remove(&self.pool, table, entry).await
+    }
+
+    async fn drop_guard(&self) -> Result<(), StoreError> {
+        guard::drop(&self.pool).await
     }
 }

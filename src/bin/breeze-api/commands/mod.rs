@@ -3,6 +3,7 @@
 
 pub(crate) mod census;
 pub(crate) mod demo;
+pub(crate) mod guard;
 pub(crate) mod keys;
 pub(crate) mod migrate;
 pub(crate) mod rewrap;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use breeze_rollover::problem::Problem;
+use breeze_rollover::{problem::Problem, store::GUARD_CONSTRAINT};
 use sqlx::migrate::MigrateError;
 
 /// Data could not be read or written. Never holds a value.
@@ -11,6 +11,9 @@ pub(crate) enum DataError {
     /// Another row has the same e-mail address, or the like.
     #[error("another row has it already")]
     Taken,
+    /// The guard refused a value: its key was retired after the request had read the keys.
+    #[error("a value was sealed under a key that is retired: {0}")]
+    KeyRetired(#[source] sqlx::Error),
     /// The tables are missing or incomplete.
     #[error(
         "the tables of the API are missing; run `breeze-api migrate` with a role that may create them"
@@ -36,6 +39,9 @@ impl From<sqlx::Error> for DataError {
     fn from(error: sqlx::Error) -> Self {
         match &error {
             sqlx::Error::Database(refusal) if refusal.is_unique_violation() => Self::Taken,
+            sqlx::Error::Database(refusal) if refusal.constraint() == Some(GUARD_CONSTRAINT) => {
+                Self::KeyRetired(error)
+            }
             sqlx::Error::Io(_)
             | sqlx::Error::Tls(_)
             | sqlx::Error::PoolTimedOut
@@ -60,6 +66,14 @@ impl From<DataError> for Problem {
             DataError::Taken => {
                 Self::conflict("another row has the same unique value; choose another")
                     .coded("taken")
+            }
+            DataError::KeyRetired(_) => {
+                tracing::warn!(%error, "the guard refused a write");
+                Self::unavailable(
+                    "the key that sealed it was retired meanwhile; send the request again",
+                    Duration::from_secs(1),
+                )
+                .coded("key_retired")
             }
             DataError::Unavailable(_) => {
                 tracing::error!(%error, "no answer from the database");

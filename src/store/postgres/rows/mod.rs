@@ -13,6 +13,8 @@ mod sql;
 mod survey;
 mod write;
 
+pub(super) use sql::resolve;
+
 use async_trait::async_trait;
 use sqlx::{AssertSqlSafe, PgTransaction, Row as _, postgres::PgRow};
 

@@ -6,7 +6,7 @@ use crate::store::{
 };
 
 /// Schema and name of a registered table: `public` unless the name has a prefix.
-pub(super) fn resolve(name: &str) -> (&str, &str) {
+pub(in crate::store::postgres) fn resolve(name: &str) -> (&str, &str) {
     name.split_once('.').unwrap_or(("public", name))
 }
 
