@@ -11,7 +11,7 @@ use crate::{
     keyring::{KeyState, SEAL_LIMIT},
     material::Fingerprint,
     rollover::Rollover,
-    store::{ColumnCensus, KeyRecord, PassProgress},
+    store::{ColumnCensus, KeyRecord, PassProgress, custody::root_of},
     worker::{primary, rewrap::aims},
 };
 
@@ -27,6 +27,8 @@ pub struct KeyView {
     pub state: KeyState,
     /// Where it came from.
     pub origin: String,
+    /// The root key that it is sealed under, until it is destroyed.
+    pub root_key: Option<Fingerprint>,
     /// When it entered custody.
     pub created_at: String,
     /// When it last became primary.
@@ -48,6 +50,7 @@ impl From<&KeyRecord> for KeyView {
             fingerprint: key.fingerprint,
             state: key.state,
             origin: key.origin.to_string(),
+            root_key: key.sealed.as_deref().and_then(root_of),
             created_at: key.created_at.to_string(),
             promoted_at: key.promoted_at.map(|at| at.to_string()),
             retired_at: key.retired_at.map(|at| at.to_string()),

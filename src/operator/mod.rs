@@ -11,6 +11,7 @@
 mod error;
 mod guard;
 mod inventory;
+mod root_key;
 
 use std::{sync::Arc, time::Duration};
 
@@ -19,6 +20,7 @@ use secrecy::SecretString;
 pub use error::Refusal;
 pub use guard::Guard;
 pub use inventory::{Census, KeyView, Progress, RolloverView, SecretView};
+pub use root_key::{RootKeyHolder, RootKeyView};
 
 use crate::{
     catalog::{Class, Secret},
@@ -137,11 +139,12 @@ impl Operator {
                 let known: Vec<_> =
                     custody.keys.iter().map(|key| (key.secret, key.fingerprint)).collect();
                 let material = check_value(request.secret, value, &known)?;
-                Some(self.worker.replica().staged_key(
-                    request.secret,
-                    &material,
-                    Origin::Supplied,
-                )?)
+                Some(
+                    self.worker
+                        .replica()
+                        .staged_key(request.secret, &material, Origin::Supplied)
+                        .await?,
+                )
             }
         };
         let supplied = supplied.filter(|_| !request.dry_run);

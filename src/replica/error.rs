@@ -2,7 +2,7 @@
 
 use crate::{
     keyring::{reconcile::Refusals, sources::Faults},
-    material::NoEntropy,
+    material::{Fingerprint, NoEntropy},
     store::{StoreError, custody::CustodyError},
 };
 
@@ -29,6 +29,15 @@ pub enum ReplicaError {
         "the database did not answer within the time that the lease allows; see to it, or to the network"
     )]
     Late,
+    /// No root key that every live replica holds.
+    #[error(
+        "no key can be sealed: of the root keys at hand ({}) none is held by every live replica, or all of them agree on another; give this process the BREEZE_ROOT_KEY that the others have",
+        at_hand.iter().map(Fingerprint::to_string).collect::<Vec<_>>().join(", ")
+    )]
+    NoRootKeyInCommon {
+        /// The root keys that are there.
+        at_hand: Vec<Fingerprint>,
+    },
     /// Other replicas kept changing the keys meanwhile.
     #[error("other replicas kept changing the keys while this one joined; start it again")]
     Contended,

@@ -8,7 +8,12 @@ use std::{
 
 use tokio::sync::Notify;
 
-use super::{Replica, ReplicaError, snapshots::Snapshots};
+use super::{
+    Replica, ReplicaError,
+    declared::{Agreed, DeclaredKeys, Waiting},
+    root::Roots,
+    snapshots::Snapshots,
+};
 use crate::{
     catalog::Secret,
     clock::{Clock, Timestamp, Uptime},
@@ -23,7 +28,7 @@ use crate::{
     rollover::{Mode, Phase, Rollover},
     store::{
         Actor, AuditEntry, Change, Committed, KeyChange, KeyRecord, Outcome, Store,
-        custody::{NewKey, RootKeys, SealBudgets},
+        custody::{self, NewKey, RootKeys, SealBudgets},
         step,
     },
 };
@@ -76,9 +81,9 @@ impl Membership {
             id: ReplicaId::new(),
             name: self.name,
             store: self.store,
-            root: self.root,
+            roots: Roots::new(self.root, &self.environment),
+            declared: DeclaredKeys::new(&self.environment),
             environment: self.environment,
-            declared: Mutex::new(declared.digest()),
             clock: self.clock,
             signs: self.signs,
             target: self.target,
@@ -90,7 +95,8 @@ impl Membership {
             changed: Notify::new(),
             is_fenced: AtomicBool::new(true),
         };
-        let notes = replica.agree(&declared).await?;
+        let agreed = replica.agree(&declared).await?;
+        replica.declared.note(declared.digest(), &agreed);
         let custody = replica.store.custody().await?;
         replica.apply(&custody, None).await?;
         // From the beat on, others wait for this replica. What they changed before
@@ -99,26 +105,32 @@ impl Membership {
         if replica.beat().await? > custody.epoch {
             replica.beat().await?;
         }
-        Ok(Joined { replica: Arc::new(replica), notes })
+        Ok(Joined { replica: Arc::new(replica), notes: agreed.notes })
     }
 }
 
 impl Replica {
     /// Makes the store agree with `declared`, trying again when another replica
     /// was first.
-    pub(super) async fn agree(&self, declared: &Declared) -> Result<Vec<Note>, ReplicaError> {
-        for _ in 0..TRIES {
+    pub(super) async fn agree(&self, declared: &Declared) -> Result<Agreed, ReplicaError> {
+        'again: for _ in 0..TRIES {
             let custody = self.store.custody().await?;
             let stored: Vec<_> = custody.keys.iter().map(Stored::from).collect();
             let agreement = reconcile(declared, &stored)?;
             let now = self.clock.now();
+            if agreement.actions.is_empty() {
+                return Ok(Agreed { notes: agreement.notes, waiting: vec![] });
+            }
+            // Who cannot open what is there adds nothing that others could not open.
+            custody::keychain(&custody, &self.root(), &self.budgets, &[])?;
+            let root = self.sealing_root().await?;
             let mut adopted = Change::default();
             let mut rollovers = vec![];
             for action in &agreement.actions {
                 match action {
                     Action::Adopt { secret, key, state, rank } => {
                         let key = declared_key(*secret, key, *state, *rank);
-                        adopt(&mut adopted, key.into_record(&self.root, now)?, now);
+                        adopt(&mut adopted, key.into_record(&root, now)?, now);
                     }
                     Action::Generate { secret, rank } => {
                         let material = Material::generate()?;
@@ -131,7 +143,7 @@ impl Replica {
                             unnamed: false,
                             rank: *rank,
                         };
-                        adopt(&mut adopted, key.into_record(&self.root, now)?, now);
+                        adopt(&mut adopted, key.into_record(&root, now)?, now);
                     }
                     Action::RollOver { secret, from, to } => {
                         rollovers.push((*secret, from.clone(), *to));
@@ -141,10 +153,17 @@ impl Replica {
             if adopted.keys.is_empty()
                 || matches!(self.store.commit(&adopted).await?, Committed::Done(_))
             {
+                let mut waiting = vec![];
                 for (secret, from, to) in rollovers {
-                    self.ask_for_rollover(secret, from, to).await?;
+                    match self.ask_for_rollover(secret, from, to, &root).await? {
+                        Asked::Granted => {}
+                        Asked::Waits(rollover) => {
+                            waiting.push(Waiting { secret, rollover, to: to.id.clone() });
+                        }
+                        Asked::Overtaken => continue 'again,
+                    }
                 }
-                return Ok(agreement.notes);
+                return Ok(Agreed { notes: agreement.notes, waiting });
             }
         }
         Err(ReplicaError::Contended)
@@ -156,10 +175,15 @@ impl Replica {
         secret: Secret,
         from: KeyId,
         to: &DeclaredKey,
-    ) -> Result<(), ReplicaError> {
+        root: &RootKeys,
+    ) -> Result<Asked, ReplicaError> {
+        let active = self.store.active_rollovers().await?;
+        if let Some(running) = active.iter().find(|r| r.secret == secret && !r.dry_run) {
+            return Ok(Asked::beside(running.id, Some(running), to));
+        }
         let now = self.clock.now();
         let rank = now.as_millis().saturating_neg();
-        let key = declared_key(secret, to, KeyState::Staged, rank).into_record(&self.root, now)?;
+        let key = declared_key(secret, to, KeyState::Staged, rank).into_record(root, now)?;
         let rollover = Rollover {
             id: RolloverId::new(),
             secret,
@@ -185,17 +209,38 @@ impl Replica {
         let id = rollover.id;
         let change = step::begin(rollover, Some(key), true, Actor::System)
             .expect("a requested rollover can be staged");
-        match self.store.commit(&change).await? {
+        Ok(match self.store.commit(&change).await? {
             Committed::Done(_) => {
                 tracing::info!(%secret, rollover = %id, "the environment asks for a rollover");
+                Asked::Granted
             }
-            // Another replica with the same environment was first, or a rollover
-            // of this secret runs: the next start asks again.
-            Committed::Conflict | Committed::Busy(_) => {
-                tracing::info!(%secret, "a rollover that the environment asks for is under way");
+            Committed::Conflict => Asked::Overtaken,
+            Committed::Busy(running) => {
+                Asked::beside(running, self.store.rollover(running).await?.as_ref(), to)
             }
+        })
+    }
+}
+
+/// What became of a rollover that the environment asks for.
+enum Asked {
+    /// It has begun.
+    Granted,
+    /// This one of the same secret is in progress.
+    Waits(RolloverId),
+    /// Something changed meanwhile: read again.
+    Overtaken,
+}
+
+impl Asked {
+    /// Beside the one in progress, which is the very same where another replica with the
+    /// same environment was first. One that cannot be read is of a newer version.
+    fn beside(id: RolloverId, running: Option<&Rollover>, to: &DeclaredKey) -> Self {
+        match running {
+            Some(running) if !running.phase.is_active() => Self::Overtaken,
+            Some(running) if running.to_key.as_ref() == Some(&to.id) => Self::Granted,
+            _ => Self::Waits(id),
         }
-        Ok(())
     }
 }
 

@@ -51,6 +51,7 @@ impl Replica {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             applied,
             settled: self.snapshots().settled(applied),
+            root_keys: self.root().fingerprints().collect(),
             lease: self.lease,
         };
         // A connection that hangs must not cost the lease: the next try has another.

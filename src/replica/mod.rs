@@ -5,13 +5,18 @@
 //!    the keys in custody, and the longest lifetime that its primary will sign.
 //! 2. An epoch is acknowledged as *applied* once its keychain is published, and as
 //!    *settled* once no request holds an older one.
-//! 3. A change arrives by push where there is one, and by polling always.
-//! 4. Without its lease it makes nothing: see [`Replica::check`].
+//! 3. It tells which root keys it holds, and seals only under one that all others hold.
+//! 4. A change arrives by push where there is one, and by polling always.
+//! 5. Without its lease it makes nothing: see [`Replica::check`].
 
+mod declared;
 mod error;
 mod join;
 mod lease;
+mod root;
+mod root_status;
 mod snapshots;
+mod told;
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicBool},
@@ -20,8 +25,11 @@ use std::{
 
 use tokio::sync::Notify;
 
+use declared::DeclaredKeys;
 pub use error::ReplicaError;
 pub use join::{Joined, Membership};
+use root::Roots;
+pub use root_status::RootStatus;
 use snapshots::Snapshots;
 
 use crate::{
@@ -31,12 +39,12 @@ use crate::{
     ids::{Epoch, KeyId, ReplicaId},
     keyring::{
         Fence, KeyState, Keychain, KeychainHandle, Origin,
-        sources::{Declared, Environment, derived_id},
+        sources::{Environment, derived_id},
     },
     material::Material,
     store::{
         Custody, KeyRecord, Store,
-        custody::{self, NewKey, RootKeys, SealBudgets},
+        custody::{self, NewKey, SealBudgets},
     },
 };
 
@@ -46,9 +54,9 @@ pub struct Replica {
     id: ReplicaId,
     name: String,
     store: Arc<dyn Store>,
-    root: RootKeys,
+    roots: Roots,
     environment: Environment,
-    declared: Mutex<[u8; 32]>,
+    declared: DeclaredKeys,
     target: Target,
     clock: Arc<dyn Clock>,
     signs: Vec<(Secret, Duration)>,
@@ -79,12 +87,6 @@ impl Replica {
     #[must_use]
     pub fn clock(&self) -> &Arc<dyn Clock> {
         &self.clock
-    }
-
-    /// The root keys that open its custody.
-    #[must_use]
-    pub const fn root(&self) -> &RootKeys {
-        &self.root
     }
 
     /// The handle that the layers load from.
@@ -158,27 +160,11 @@ impl Replica {
         }
         self.settle_seals().await?;
         self.reread().await?;
+        self.tend_root().await?;
         let applied = self.handle.load().epoch();
         if settled < applied && self.snapshots().settled(applied) == applied {
             self.beat().await?;
         }
-        Ok(())
-    }
-
-    /// Notices a changed file: a new key in it is what it would be at a start.
-    async fn reread(&self) -> Result<(), ReplicaError> {
-        let declared = Declared::read(&self.environment, &[])?;
-        let digest = declared.digest();
-        let known = |declared: &Mutex<[u8; 32]>| {
-            *declared.lock().unwrap_or_else(PoisonError::into_inner) == digest
-        };
-        if known(&self.declared) {
-            return Ok(());
-        }
-        for note in self.agree(&declared).await? {
-            tracing::warn!(%note, "the declared keys changed");
-        }
-        *self.declared.lock().unwrap_or_else(PoisonError::into_inner) = digest;
         Ok(())
     }
 
@@ -196,9 +182,10 @@ impl Replica {
     /// under that of the keychain in use.
     async fn apply(&self, custody: &Custody, fence: Option<Fence>) -> Result<(), ReplicaError> {
         self.raise_lifetimes(custody).await?;
-        let keychain = custody::keychain(custody, &self.root, &self.budgets, &[])?;
+        let root = self.root();
+        let keychain = custody::keychain(custody, &root, &self.budgets, &[])?;
         let reopened = self.reopened(custody).await?;
-        let opening = custody::keychain(custody, &self.root, &self.budgets, &reopened)?;
+        let opening = custody::keychain(custody, &root, &self.budgets, &reopened)?;
         {
             // One at a time: every keychain that was ever published is watched until
             // its last request ends, and nobody asks in between.
@@ -210,6 +197,7 @@ impl Replica {
                 Err(stale) => tracing::debug!(%stale, "another task was first"),
             }
         }
+        self.roots.applied(custody);
         tracing::info!(epoch = %custody.epoch, "keychain published");
         Ok(())
     }
@@ -247,8 +235,9 @@ impl Replica {
     /// `material` as a staged key, sealed for custody: not stored yet.
     ///
     /// # Errors
-    /// [`ReplicaError`] when it cannot be sealed under the root key.
-    pub fn staged_key(
+    /// [`ReplicaError`] when it cannot be sealed under a root key that every live
+    /// replica holds.
+    pub async fn staged_key(
         &self,
         secret: Secret,
         material: &Material,
@@ -260,7 +249,7 @@ impl Replica {
         let rank = now.as_millis().saturating_neg();
         let state = KeyState::Staged;
         let key = NewKey { secret, id, material, origin, state, unnamed: false, rank };
-        Ok(key.into_record(&self.root, now)?)
+        Ok(key.into_record(&self.sealing_root().await?, now)?)
     }
 
     fn snapshots(&self) -> MutexGuard<'_, Snapshots> {

@@ -24,7 +24,7 @@ pub mod step;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 mod stored;
 
-use std::{fmt, time::Duration};
+use std::{collections::BTreeMap, fmt, time::Duration};
 
 use async_trait::async_trait;
 
@@ -43,6 +43,7 @@ use crate::{
     clock::Timestamp,
     column::{Registry, Table},
     ids::{Epoch, KeyId, ReplicaId, RolloverId},
+    material::Fingerprint,
     rollover::Rollover,
 };
 
@@ -55,11 +56,18 @@ pub trait Store: Rows + fmt::Debug + Send + Sync + 'static {
     /// The present epoch and every key, from one snapshot.
     async fn custody(&self) -> Result<Custody, StoreError>;
 
+    /// How many keys are sealed under each root key, by its fingerprint: those that
+    /// only a newer version knows among them. Material that names no root key, and that
+    /// none opens, is left out.
+    async fn sealed_under(&self) -> Result<BTreeMap<Fingerprint, u64>, StoreError>;
+
     /// Applies `change` whole or not at all.
     ///
     /// Answers [`Committed::Conflict`] when a guard does not hold any more (another
     /// replica was first), and [`Committed::Busy`] when a new rollover is refused
-    /// because one is in progress. A change that bumps the epoch tells every
+    /// because one is in progress. A change that seals a key under a root key which
+    /// [`custody::permits`] does not allow is a conflict, too: no replica joins
+    /// unseen meanwhile. A change that bumps the epoch tells every
     /// replica (NOTIFY `breeze_rollover` on PostgreSQL). An error of the database may
     /// leave open whether the change is durable (the connection broke at the commit):
     /// read again; the guards make a second try safe.

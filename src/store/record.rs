@@ -144,6 +144,8 @@ pub struct Beat {
     /// The newest epoch of which every older keychain is out of use: no request
     /// holds one any more.
     pub settled: Epoch,
+    /// The root keys that it holds, its current one first.
+    pub root_keys: Vec<Fingerprint>,
     /// How long the lease shall last.
     pub lease: Duration,
 }
@@ -169,6 +171,9 @@ pub struct ReplicaRecord {
     pub applied: Epoch,
     /// The epoch of which every older keychain is out of use there.
     pub settled: Epoch,
+    /// The root keys that it holds, its current one first. Empty: it is of a version
+    /// that does not tell.
+    pub root_keys: Vec<Fingerprint>,
     /// Whether its lease runs, by the database's clock.
     pub live: bool,
     /// When its lease ends, or ended.

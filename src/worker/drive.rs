@@ -126,7 +126,7 @@ impl Worker {
                 step.refuse(planned.because.to_owned())?
             }
             Action::GiveUp => step.roll_back()?,
-            Action::Stage => step.stage(self.new_key(world)?)?,
+            Action::Stage => step.stage(self.new_key(world).await?)?,
             Action::Promote => step.promote()?,
             Action::Settle => step.settle(),
             Action::BeginPass => {
@@ -166,9 +166,10 @@ impl Worker {
     }
 
     /// The key that the rollover stages: made here, and sealed before anyone sees it.
-    fn new_key(&self, world: &World) -> Result<KeyRecord, DriveError> {
+    async fn new_key(&self, world: &World) -> Result<KeyRecord, DriveError> {
         let material = Material::generate()?;
-        Ok(self.replica.staged_key(world.rollover.secret, &material, Origin::Generated)?)
+        let staged = self.replica.staged_key(world.rollover.secret, &material, Origin::Generated);
+        Ok(staged.await?)
     }
 
     async fn take_census(&self, world: &World) -> Result<Swept, DriveError> {

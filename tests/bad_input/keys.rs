@@ -3,6 +3,7 @@
 use breeze_rollover::{
     embed::{Database, StartError},
     keyring::sources::Environment,
+    material::Material,
 };
 
 use crate::{
@@ -10,13 +11,18 @@ use crate::{
     support::app::{MFA_KEY, on_both_databases, setup, variables},
 };
 
-/// Starts with `changes` to a sound environment: empty unsets a variable.
-async fn start(database: &Database, changes: &[(&'static str, &'static str)]) -> StartError {
+/// A sound environment but for `changes`.
+fn changed(changes: &[(&'static str, &'static str)]) -> Environment {
     let mut variables = variables();
     variables.extend(changes.iter().copied());
-    let values: Vec<_> = variables.values().copied().filter(|value| value.len() > 5).collect();
-    let environment = Environment::given(variables);
-    let refused = setup(database).environment(environment).start().await.unwrap_err();
+    Environment::given(variables)
+}
+
+/// Starts with `changes` to a sound environment: empty unsets a variable.
+async fn start(database: &Database, changes: &[(&'static str, &'static str)]) -> StartError {
+    let values = variables().into_iter().chain(changes.iter().copied());
+    let values: Vec<_> = values.map(|(_, value)| value).filter(|value| value.len() > 5).collect();
+    let refused = setup(database).environment(changed(changes)).start().await.unwrap_err();
     for value in values {
         assert!(!refused.to_string().contains(value), "{refused} tells a value");
         assert!(!format!("{refused:?}").contains(value), "{refused:?} tells a value");
@@ -86,9 +92,12 @@ async fn a_keyring_that_is_malformed_is_named_by_its_variable(database: Database
 }
 
 async fn a_root_key_that_does_not_open_the_store_is_refused(database: Database) {
+    const OTHER: &str = "another root key of sufficient length 123";
     setup(&database).start().await.unwrap().leave().await;
-    let refused =
-        start(&database, &[("BREEZE_ROOT_KEY", "another root key of sufficient length 123")]).await;
+    let before = database.store().custody().await.unwrap().keys;
+    // A key that the store does not have yet is not left there under the other root key.
+    let more = ("MFA_ENCRYPTION_KEY_PREVIOUS", "a key that nobody has declared so far");
+    let refused = start(&database, &[("BREEZE_ROOT_KEY", OTHER), more]).await;
     assert_says(
         &refused,
         &[
@@ -96,12 +105,30 @@ async fn a_root_key_that_does_not_open_the_store_is_refused(database: Database) 
             "BREEZE_ROOT_KEY_PREVIOUS if it was replaced",
         ],
     );
-    // With the one that seals it beside the new one, it opens.
+    assert_eq!(database.store().custody().await.unwrap().keys, before, "nothing was stored");
+
+    // With the one that seals it beside the new one, it opens, and rolls over.
     let mut variables = variables();
-    let previous = variables.insert("BREEZE_ROOT_KEY", "another root key of sufficient length 123");
+    let previous = variables.insert("BREEZE_ROOT_KEY", OTHER);
     variables.insert("BREEZE_ROOT_KEY_PREVIOUS", previous.unwrap());
-    let environment = Environment::given(variables);
-    setup(&database).environment(environment).start().await.unwrap().leave().await;
+    let both = setup(&database).environment(Environment::given(variables)).start().await.unwrap();
+    let other = Material::new(OTHER).unwrap().fingerprint();
+    while database.store().sealed_under().await.unwrap().into_keys().ne([other]) {
+        tokio::time::sleep(std::time::Duration::from_millis(25)).await;
+    }
+    both.leave().await;
+    // From now on it is the previous one that does not do alone.
+    assert_says(
+        &start(&database, &[]).await,
+        &["the root key does not open the key store", "BREEZE_ROOT_KEY to it if it is the newer"],
+    );
+    setup(&database)
+        .environment(changed(&[("BREEZE_ROOT_KEY", OTHER)]))
+        .start()
+        .await
+        .unwrap()
+        .leave()
+        .await;
 }
 
 on_both_databases!(

@@ -34,6 +34,7 @@ fn beat(replica: ReplicaId, applied: u64) -> Beat {
         version: "0.1.0".to_owned(),
         applied: Epoch(applied),
         settled: Epoch(applied.saturating_sub(1)),
+        root_keys: vec![],
         lease: LEASE,
     }
 }

@@ -7,6 +7,7 @@ mod audit;
 mod backend;
 mod changes;
 mod leases;
+mod root_keys;
 mod schema;
 
 /// One test a promise and database.

@@ -207,6 +207,7 @@ mod only_postgres {
             version: String::new(),
             applied: Epoch(1),
             settled: Epoch(1),
+            root_keys: vec![],
             lease: Duration::from_secs(9),
         };
         store.renew(&beat).await.unwrap();

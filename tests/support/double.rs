@@ -1,6 +1,6 @@
 //! A store that does what the real one does, unless a script has it otherwise.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use breeze_rollover::{
@@ -8,6 +8,7 @@ use breeze_rollover::{
     clock::Timestamp,
     column::{Aim, Registry, RowKey},
     ids::{Epoch, KeyId, ReplicaId, RolloverId},
+    material::Fingerprint,
     rollover::Rollover,
     store::{
         AuditEntry, AuditRecord, Beat, Change, ColumnCensus, Committed, Custody, Lease,
@@ -128,6 +129,10 @@ impl<S: Script> Store for Double<S> {
 
     async fn custody(&self) -> Result<Custody, StoreError> {
         self.real.custody().await
+    }
+
+    async fn sealed_under(&self) -> Result<BTreeMap<Fingerprint, u64>, StoreError> {
+        self.real.sealed_under().await
     }
 
     async fn commit(&self, change: &Change) -> Result<Committed, StoreError> {

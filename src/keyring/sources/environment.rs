@@ -138,6 +138,19 @@ impl Environment {
         Ok(found)
     }
 
+    /// Whether any variable is read from a file, so that it can change while the
+    /// process runs. What is not read from a file never does.
+    #[must_use]
+    pub fn reads_files(&self) -> bool {
+        let names_a_file = |name: &str| name == SECRETS_DIR || name.ends_with("_FILE");
+        match &self.0 {
+            Variables::Given(given) => given.keys().any(|name| names_a_file(name)),
+            Variables::Process => {
+                env::vars_os().any(|(name, _)| name.to_str().is_some_and(names_a_file))
+            }
+        }
+    }
+
     /// The value of the first of `names` that is set.
     ///
     /// # Errors
@@ -285,6 +298,19 @@ mod tests {
         assert!(
             matches!(shown(&gone, "X"), Err(Fault::Unreadable { name, .. }) if name == SECRETS_DIR)
         );
+    }
+
+    #[test]
+    fn only_a_variable_that_names_a_file_can_change() {
+        for (name, can_change) in
+            [("X", false), ("X_FILE", true), (SECRETS_DIR, true), ("X_FILES", false)]
+        {
+            assert_eq!(
+                Environment::given([(name, "somewhere")]).reads_files(),
+                can_change,
+                "{name}"
+            );
+        }
     }
 
     #[test]

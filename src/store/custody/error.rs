@@ -20,7 +20,7 @@ pub enum CustodyError {
     NoEntropy(#[from] NoEntropy),
     /// The root key that sealed the store is not at hand.
     #[error(
-        "the root key does not open the key store: key {id} of {secret} is sealed under root key {needed}, and at hand is {}; set BREEZE_ROOT_KEY to it, or BREEZE_ROOT_KEY_PREVIOUS if it was replaced",
+        "the root key does not open the key store: key {id} of {secret} is sealed under root key {needed}, and at hand is {}; set BREEZE_ROOT_KEY to it if it is the newer one, or BREEZE_ROOT_KEY_PREVIOUS if it was replaced",
         listed(at_hand)
     )]
     UnknownRootKey {

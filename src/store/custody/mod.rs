@@ -6,18 +6,22 @@
 //! 2. A keychain holds every accepted key in rank order, and no other, unless the
 //!    caller names it.
 //! 3. A key that opens to something else than its fingerprint says is refused.
-//! 4. One budget counts the seals of a key through every epoch.
+//! 4. Which root key seals while it rolls over, one rule decides ([`sealing`],
+//!    [`permits`]), and when every key is brought under the new one ([`plan`]).
+//! 5. One budget counts the seals of a key through every epoch.
 
 mod budgets;
 mod error;
 mod root;
 mod root_file;
+mod root_plan;
 mod sealed;
 
 pub use budgets::SealBudgets;
 pub use error::{CustodyError, RootKeyError};
 pub use root::RootKeys;
-pub use sealed::{open_material, seal_material};
+pub use root_plan::{RootBlocker, RootPlan, held, permits, plan, sealing, seals_anew};
+pub use sealed::{open_material, root_of, seal_material};
 
 use crate::{
     catalog::{Class, Secret},

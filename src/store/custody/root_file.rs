@@ -15,17 +15,17 @@ use crate::{keyring::sources::Fault, material::Material};
 const LIMIT: u64 = 4096;
 
 pub(super) fn load_or_create(path: &Path) -> Result<Material, RootKeyError> {
-    match File::open(path) {
-        Ok(file) => load(file),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+    match load(path) {
+        Err(RootKeyError::Io(error)) if error.kind() == io::ErrorKind::NotFound => {
             create(path)?;
-            load(File::open(path)?)
+            load(path)
         }
-        Err(error) => Err(error.into()),
+        loaded => loaded,
     }
 }
 
-fn load(file: File) -> Result<Material, RootKeyError> {
+pub(super) fn load(path: &Path) -> Result<Material, RootKeyError> {
+    let file = File::open(path)?;
     refuse_open_mode(&file)?;
     let mut text = Zeroizing::new(String::new());
     file.take(LIMIT).read_to_string(&mut text)?;

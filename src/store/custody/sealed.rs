@@ -84,7 +84,8 @@ pub fn open_material(
 }
 
 /// The root key that sealed a value, if the value has the format.
-pub(super) fn root_of(sealed: &str) -> Option<Fingerprint> {
+#[must_use]
+pub fn root_of(sealed: &str) -> Option<Fingerprint> {
     parse(sealed).map(|sealed| sealed.root)
 }
 

@@ -2,10 +2,10 @@
 
 use sqlx::{PgConnection, PgPool};
 
-use super::{audit, keys, passes, rollovers};
+use super::{audit, keys, passes, replicas, rollovers};
 use crate::{
     ids::Epoch,
-    store::{Change, Committed, RolloverChange, StoreError, refusal::Refusal},
+    store::{Change, Committed, RolloverChange, StoreError, custody, refusal::Refusal},
 };
 
 pub(super) async fn commit(pool: &PgPool, change: &Change) -> Result<Committed, StoreError> {
@@ -29,6 +29,11 @@ async fn apply(transaction: &mut PgConnection, change: &Change) -> Result<Epoch,
         }
         Some(RolloverChange::Move(rollover)) => rollovers::replace(transaction, rollover).await?,
         None => {}
+    }
+    if custody::seals_anew(&change.keys)
+        && !custody::permits(&change.keys, &replicas::live_root_keys(transaction).await?)
+    {
+        return Err(Refusal::Conflict);
     }
     if !change.keys.is_empty() {
         keys::change(transaction, &change.keys).await?;

@@ -16,7 +16,7 @@ mod rollovers;
 mod rows;
 mod schema;
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use async_trait::async_trait;
 use sqlx::{
@@ -28,9 +28,9 @@ use uuid::Uuid;
 pub(super) use error::cause;
 
 use super::{
-    AuditEntry, AuditRecord, Beat, Change, Committed, Custody, Epoch, KeyId, Lease, PassProgress,
-    Quarantined, Range, ReplicaId, ReplicaRecord, Rollover, RolloverId, Secret, Store, StoreError,
-    TableGuard, Timestamp,
+    AuditEntry, AuditRecord, Beat, Change, Committed, Custody, Epoch, Fingerprint, KeyId, Lease,
+    PassProgress, Quarantined, Range, ReplicaId, ReplicaRecord, Rollover, RolloverId, Secret,
+    Store, StoreError, TableGuard, Timestamp,
 };
 use crate::column::{Registry, Table};
 
@@ -124,6 +124,10 @@ impl Store for PgStore {
 
     async fn custody(&self) -> Result<Custody, StoreError> {
         keys::custody(&self.pool).await
+    }
+
+    async fn sealed_under(&self) -> Result<BTreeMap<Fingerprint, u64>, StoreError> {
+        keys::sealed_under(&self.pool).await
     }
 
     async fn commit(&self, change: &Change) -> Result<Committed, StoreError> {

@@ -1,12 +1,13 @@
 //! Replicas and their leases, by the server's clock.
 
-use sqlx::PgPool;
+use sqlx::{PgConnection, PgPool};
 
 use crate::{
     ids::{Epoch, ReplicaId},
+    material::Fingerprint,
     store::{
         Beat, Lease, ReplicaRecord, StoreError,
-        stored::{ReplicaRow, millis, signed, unsigned},
+        stored::{ReplicaRow, millis, root_keys, root_keys_text, signed, unsigned},
     },
 };
 
@@ -19,11 +20,12 @@ const RENEW: &str = "
             WHERE lease_until < rollover.now_ms() - 3600000 AND id <> $1
             FOR UPDATE SKIP LOCKED)
     )
-    INSERT INTO rollover.replica (id, name, version, applied, settled, lease_until)
-    VALUES ($1, $2, $3, $4, $5, rollover.now_ms() + $6)
+    INSERT INTO rollover.replica (id, name, version, applied, settled, root_keys, lease_until)
+    VALUES ($1, $2, $3, $4, $5, $7, rollover.now_ms() + $6)
     ON CONFLICT (id) DO UPDATE SET
         name = excluded.name, version = excluded.version, applied = excluded.applied,
-        settled = excluded.settled, lease_until = excluded.lease_until
+        settled = excluded.settled, root_keys = excluded.root_keys,
+        lease_until = excluded.lease_until
     RETURNING (SELECT epoch FROM rollover.meta)";
 
 /// Ends a lease that still runs. Served by the primary key.
@@ -33,11 +35,19 @@ const DEREGISTER: &str = "
 
 /// Every replica whose lease runs or ended within the hour: a row a process.
 const REPLICAS: &str = "
-    SELECT id::text, name, version, applied, settled, lease_until,
+    SELECT id::text, name, version, applied, settled, root_keys, lease_until,
            lease_until > rollover.now_ms() AS live
     FROM rollover.replica
     WHERE lease_until >= rollover.now_ms() - 3600000
     ORDER BY replica.id";
+
+/// Every beat that is under way is over, and none begins until the transaction ends:
+/// nobody joins unseen. Changes that seal a key are rare.
+const HOLD_STILL: &str = "LOCK TABLE rollover.replica IN SHARE MODE";
+
+/// What each live replica holds: a row a process.
+const LIVE_ROOT_KEYS: &str =
+    "SELECT root_keys FROM rollover.replica WHERE lease_until > rollover.now_ms()";
 
 pub(super) async fn renew(pool: &PgPool, beat: &Beat) -> Result<Lease, StoreError> {
     let epoch = sqlx::query_scalar(RENEW)
@@ -47,6 +57,7 @@ pub(super) async fn renew(pool: &PgPool, beat: &Beat) -> Result<Lease, StoreErro
         .bind(signed(beat.applied.0))
         .bind(signed(beat.settled.0))
         .bind(millis(beat.lease))
+        .bind(root_keys_text(&beat.root_keys))
         .fetch_one(pool)
         .await?;
     Ok(Lease { epoch: Epoch(unsigned("meta", "epoch", epoch)?) })
@@ -60,4 +71,13 @@ pub(super) async fn deregister(pool: &PgPool, replica: ReplicaId) -> Result<(), 
 pub(super) async fn replicas(pool: &PgPool) -> Result<Vec<ReplicaRecord>, StoreError> {
     let rows: Vec<ReplicaRow> = sqlx::query_as(REPLICAS).fetch_all(pool).await?;
     rows.into_iter().map(ReplicaRecord::try_from).collect()
+}
+
+/// The root keys of each live replica, true until the transaction ends.
+pub(super) async fn live_root_keys(
+    transaction: &mut PgConnection,
+) -> Result<Vec<Vec<Fingerprint>>, StoreError> {
+    sqlx::query(HOLD_STILL).execute(&mut *transaction).await?;
+    let live: Vec<String> = sqlx::query_scalar(LIVE_ROOT_KEYS).fetch_all(transaction).await?;
+    live.iter().map(|held| root_keys(held)).collect()
 }

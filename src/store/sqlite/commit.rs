@@ -2,10 +2,10 @@
 
 use sqlx::{SqliteConnection, SqlitePool};
 
-use super::{BEGIN_WRITING, audit, keys, passes, rollovers};
+use super::{BEGIN_WRITING, audit, keys, passes, replicas, rollovers};
 use crate::{
     ids::Epoch,
-    store::{Change, Committed, RolloverChange, StoreError, refusal::Refusal},
+    store::{Change, Committed, RolloverChange, StoreError, custody, refusal::Refusal},
 };
 
 pub(super) async fn commit(pool: &SqlitePool, change: &Change) -> Result<Committed, StoreError> {
@@ -29,6 +29,11 @@ async fn apply(transaction: &mut SqliteConnection, change: &Change) -> Result<Ep
         }
         Some(RolloverChange::Move(rollover)) => rollovers::replace(transaction, rollover).await?,
         None => {}
+    }
+    if custody::seals_anew(&change.keys)
+        && !custody::permits(&change.keys, &replicas::live_root_keys(transaction).await?)
+    {
+        return Err(Refusal::Conflict);
     }
     if !change.keys.is_empty() {
         keys::change(transaction, &change.keys).await?;

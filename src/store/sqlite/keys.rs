@@ -1,12 +1,16 @@
 //! The epoch, and every key in custody.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use sqlx::{SqliteConnection, SqlitePool};
 
 use crate::{
     catalog::Secret,
     ids::{Epoch, KeyId},
+    material::Fingerprint,
     store::{
         Custody, KeyChange, StoreError,
         refusal::{Refusal, expect_rows},
@@ -26,6 +30,11 @@ const KEYS: &str = "
            created_at, promoted_at, retired_at, seals, longest_lifetime
     FROM rollover_key
     ORDER BY secret, rank, id";
+
+/// How many keys are sealed under each root key, which the material names.
+const SEALED_UNDER: &str = "
+    SELECT substr(sealed, 9, 16), count(*) FROM rollover_key
+    WHERE sealed IS NOT NULL GROUP BY substr(sealed, 9, 16)";
 
 /// The secrets that have a primary key. Served by `rollover_key_one_primary_a_secret`.
 const PRIMARIES: &str = "SELECT secret FROM rollover_key WHERE state = 'primary'";
@@ -71,6 +80,15 @@ pub(super) async fn custody(pool: &SqlitePool) -> Result<Custody, StoreError> {
     snapshot.commit().await?;
     let keys = rows.into_iter().filter_map(KeyRow::known).collect::<Result<_, _>>()?;
     Ok(Custody { epoch, keys })
+}
+
+pub(super) async fn sealed_under(
+    pool: &SqlitePool,
+) -> Result<BTreeMap<Fingerprint, u64>, StoreError> {
+    let rows: Vec<(String, i64)> = sqlx::query_as(SEALED_UNDER).fetch_all(pool).await?;
+    let known =
+        rows.into_iter().filter_map(|(root_key, count)| Some((root_key.parse().ok()?, count)));
+    known.map(|(root_key, count)| Ok((root_key, unsigned("key", "sealed", count)?))).collect()
 }
 
 pub(super) async fn raise_lifetime(

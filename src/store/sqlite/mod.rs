@@ -15,7 +15,7 @@ mod rollovers;
 mod rows;
 mod schema;
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use sqlx::{
@@ -28,9 +28,9 @@ use uuid::Uuid;
 pub(super) use error::cause;
 
 use super::{
-    AuditEntry, AuditRecord, Beat, Change, Committed, Custody, Epoch, KeyId, Lease, PassProgress,
-    Quarantined, Range, ReplicaId, ReplicaRecord, Rollover, RolloverId, Secret, Store, StoreError,
-    Timestamp,
+    AuditEntry, AuditRecord, Beat, Change, Committed, Custody, Epoch, Fingerprint, KeyId, Lease,
+    PassProgress, Quarantined, Range, ReplicaId, ReplicaRecord, Rollover, RolloverId, Secret,
+    Store, StoreError, Timestamp,
 };
 
 /// How a transaction that writes begins: with the write lock, for which it waits.
@@ -113,6 +113,10 @@ impl Store for SqliteStore {
 
     async fn custody(&self) -> Result<Custody, StoreError> {
         keys::custody(&self.pool).await
+    }
+
+    async fn sealed_under(&self) -> Result<BTreeMap<Fingerprint, u64>, StoreError> {
+        keys::sealed_under(&self.pool).await
     }
 
     async fn commit(&self, change: &Change) -> Result<Committed, StoreError> {

@@ -1,23 +1,25 @@
 //! Replicas and their leases, by SQLite's clock.
 
-use sqlx::SqlitePool;
+use sqlx::{SqliteConnection, SqlitePool};
 
 use super::BEGIN_WRITING;
 use crate::{
     ids::{Epoch, ReplicaId},
+    material::Fingerprint,
     store::{
         Beat, Lease, ReplicaRecord, StoreError,
-        stored::{ReplicaRow, millis, signed, unsigned},
+        stored::{ReplicaRow, millis, root_keys, root_keys_text, signed, unsigned},
     },
 };
 
 /// The lease anew, and the present epoch. Served by the primary key.
 const RENEW: &str = "
-    INSERT INTO rollover_replica (id, name, version, applied, settled, lease_until)
-    VALUES ($1, $2, $3, $4, $5, (SELECT ms FROM rollover_now) + $6)
+    INSERT INTO rollover_replica (id, name, version, applied, settled, root_keys, lease_until)
+    VALUES ($1, $2, $3, $4, $5, $7, (SELECT ms FROM rollover_now) + $6)
     ON CONFLICT (id) DO UPDATE SET
         name = excluded.name, version = excluded.version, applied = excluded.applied,
-        settled = excluded.settled, lease_until = excluded.lease_until
+        settled = excluded.settled, root_keys = excluded.root_keys,
+        lease_until = excluded.lease_until
     RETURNING (SELECT epoch FROM rollover_meta)";
 
 /// Leases that ended an hour ago: the table has a row a process.
@@ -31,11 +33,15 @@ const DEREGISTER: &str = "
 
 /// Every replica whose lease runs or ended within the hour: a row a process.
 const REPLICAS: &str = "
-    SELECT id, name, version, applied, settled, lease_until,
+    SELECT id, name, version, applied, settled, root_keys, lease_until,
            lease_until > (SELECT ms FROM rollover_now) AS live
     FROM rollover_replica
     WHERE lease_until >= (SELECT ms FROM rollover_now) - 3600000
     ORDER BY id";
+
+/// What each live replica holds: a row a process.
+const LIVE_ROOT_KEYS: &str =
+    "SELECT root_keys FROM rollover_replica WHERE lease_until > (SELECT ms FROM rollover_now)";
 
 pub(super) async fn renew(pool: &SqlitePool, beat: &Beat) -> Result<Lease, StoreError> {
     let mut transaction = pool.begin_with(BEGIN_WRITING).await?;
@@ -46,6 +52,7 @@ pub(super) async fn renew(pool: &SqlitePool, beat: &Beat) -> Result<Lease, Store
         .bind(signed(beat.applied.0))
         .bind(signed(beat.settled.0))
         .bind(millis(beat.lease))
+        .bind(root_keys_text(&beat.root_keys))
         .fetch_one(&mut *transaction)
         .await?;
     sqlx::query(FORGET).execute(&mut *transaction).await?;
@@ -61,4 +68,13 @@ pub(super) async fn deregister(pool: &SqlitePool, replica: ReplicaId) -> Result<
 pub(super) async fn replicas(pool: &SqlitePool) -> Result<Vec<ReplicaRecord>, StoreError> {
     let rows: Vec<ReplicaRow> = sqlx::query_as(REPLICAS).fetch_all(pool).await?;
     rows.into_iter().map(ReplicaRecord::try_from).collect()
+}
+
+/// The root keys of each live replica, true until the transaction ends: it has the
+/// write lock.
+pub(super) async fn live_root_keys(
+    transaction: &mut SqliteConnection,
+) -> Result<Vec<Vec<Fingerprint>>, StoreError> {
+    let live: Vec<String> = sqlx::query_scalar(LIVE_ROOT_KEYS).fetch_all(transaction).await?;
+    live.iter().map(|held| root_keys(held)).collect()
 }

@@ -17,7 +17,7 @@ use std::{str::FromStr, time::Duration};
 pub(crate) use audit::{AuditRow, NewAuditRow};
 pub(crate) use key::KeyRow;
 pub(crate) use passes::{PassRow, QuarantineRow, RangeRow};
-pub(crate) use replica::ReplicaRow;
+pub(crate) use replica::{ReplicaRow, root_keys, root_keys_text};
 pub(crate) use rollover::{RolloverRow, SLOT_OF_ALL};
 
 use super::StoreError;
