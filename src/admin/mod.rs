@@ -11,6 +11,7 @@
 //! | `POST /rollovers/{id}/destroy` | erases the retired key, after the backup horizon |
 //! | `GET /census` | what every registered column holds, by form and key |
 //! | `GET /replicas` | who serves, and how far each is |
+//! | `GET /root-key` | how far a rollover of the root key is |
 //! | `GET /lazy` | what lazy rewrap did in the process that answers |
 //! | `GET /audit` | the audit trail, newest first |
 //!
@@ -56,6 +57,7 @@ pub fn router(operator: Operator) -> Result<Router, NoKeyring> {
         .route("/secrets", get(views::secrets))
         .route("/census", get(views::census))
         .route("/replicas", get(views::replicas))
+        .route("/root-key", get(views::root_key))
         .route("/lazy", get(views::lazy))
         .route("/audit", get(views::audit))
         .route("/rollovers", get(rollovers::list).post(rollovers::begin))

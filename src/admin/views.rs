@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::Admin;
 use crate::{
-    operator::{Census, Refusal},
+    operator::{Census, Refusal, RootKeyView},
     problem::Problem,
     worker::LazyTotals,
 };
@@ -28,6 +28,10 @@ pub(super) async fn replicas(State(admin): State<Admin>) -> Result<Json<Value>, 
     let epoch = store.epoch().await.map_err(Refusal::from)?;
     let replicas = store.replicas().await.map_err(Refusal::from)?;
     Ok(Json(json!({ "epoch": epoch, "replicas": replicas })))
+}
+
+pub(super) async fn root_key(State(admin): State<Admin>) -> Result<Json<RootKeyView>, Problem> {
+    Ok(Json(admin.operator.root_key().await?))
 }
 
 pub(super) async fn lazy(State(admin): State<Admin>) -> Json<LazyTotals> {

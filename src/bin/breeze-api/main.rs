@@ -40,6 +40,7 @@ enum Command {
     Keys(commands::keys::Keys),
     Rollover(commands::rollover::Rollover),
     Guard(commands::guard::Command),
+    RootKey(commands::root_key::RootKey),
     Demo(commands::demo::Demo),
 }
 
@@ -89,6 +90,7 @@ async fn run(command: Option<Command>) -> anyhow::Result<Exit> {
         Command::Keys(keys) => commands::keys::run(&url()?, &keys).await,
         Command::Rollover(rollover) => commands::rollover::run(&url()?, &rollover).await,
         Command::Guard(guard) => commands::guard::run(&url()?, &guard).await,
+        Command::RootKey(root_key) => commands::root_key::run(&url()?, &root_key).await,
         Command::Demo(demo) => commands::demo::run(&demo).await,
     }
 }

@@ -8,6 +8,7 @@ pub(crate) mod keys;
 pub(crate) mod migrate;
 pub(crate) mod rewrap;
 pub(crate) mod rollover;
+pub(crate) mod root_key;
 
 use std::{io::IsTerminal, process::ExitCode, time::Duration};
 
