@@ -1,5 +1,7 @@
 //! Rollovers under the guard, and what a caller of the API is told.
 
+use std::time::Duration;
+
 use breeze_rollover::{
     embed::Database,
     operator::Request,
@@ -74,8 +76,14 @@ async fn rolling_back_goes_through_and_refuses_the_new_key_from_then_on() {
     };
     let old = seal(&app, "before");
     let begun = app.begin(slowly).await.unwrap();
-    app.reaches(begun.id, Phase::Promoted).await;
-    let new = seal(&app, "meanwhile");
+    let to_key = app.reaches(begun.id, Phase::Promoted).await.to_key.unwrap();
+    let new = loop {
+        let new = seal(&app, "meanwhile");
+        if new.contains(to_key.as_str()) {
+            break new;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    };
     write(&app, &new).await.unwrap();
     let operator = app.rollovers.operator();
     operator.roll_back(begun.id, Actor::System, "a test").await.unwrap();

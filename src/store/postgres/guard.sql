@@ -14,18 +14,25 @@ CREATE OR REPLACE FUNCTION rollover.retired_key_in(of_secret text, was text, bec
 BEGIN
     RETURN (
         SELECT key.id
-        FROM regexp_matches(becomes,
-            $re$(?<!\\)"(?:\s|\\[tnfr])*((enc:v[23]|mfa:v2):([A-Za-z0-9._-]+):[^"]*")$re$, 'g')
-            AS named (part)
-        JOIN rollover.key ON key.id = named.part[3]
-            AND key.state IN ('retired', 'destroyed')
-            AND CASE
-                WHEN named.part[2] = 'mfa:v2' THEN
-                    key.secret = of_secret AND of_secret = 'MFA_ENCRYPTION_KEY'
-                WHEN of_secret = 'MFA_ENCRYPTION_KEY' THEN key.secret = 'APP_ENCRYPTION_KEY'
-                ELSE key.secret = of_secret
-            END
-        WHERE strpos(was, named.part[1]) = 0
+        FROM rollover.key
+        WHERE key.state IN ('retired', 'destroyed')
+            -- Hardly ever so, and soon found out.
+            AND strpos(becomes, ':' || key.id || ':') > 0
+            AND EXISTS (
+                SELECT
+                FROM regexp_matches(becomes,
+                    $re$(?<!\\)"(?:\s|\\[tnfr])*((enc:v[23]|mfa:v2):([A-Za-z0-9._-]+):[^"]*")$re$,
+                    'g') AS named (part)
+                WHERE named.part[3] = key.id
+                    AND strpos(was, named.part[1]) = 0
+                    AND CASE
+                        WHEN named.part[2] = 'mfa:v2' THEN
+                            key.secret = of_secret AND of_secret = 'MFA_ENCRYPTION_KEY'
+                        WHEN of_secret = 'MFA_ENCRYPTION_KEY' THEN
+                            key.secret = 'APP_ENCRYPTION_KEY'
+                        ELSE key.secret = of_secret
+                    END
+            )
         LIMIT 1
     );
 END
