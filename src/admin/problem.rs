@@ -30,6 +30,9 @@ impl From<Refusal> for Problem {
             Refusal::Horizon { until, .. } => Self::conflict(detail)
                 .coded("within_backup_horizon")
                 .with("until", until.to_string()),
+            Refusal::Drive(DriveError::Store(StoreError::Newer(_))) => {
+                Self::conflict(detail).coded("newer_version")
+            }
             Refusal::Drive(error) => unavailable(&error),
         }
     }

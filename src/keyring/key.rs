@@ -36,6 +36,8 @@ pub enum KeyState {
     Retired,
     /// Its material is erased.
     Destroyed,
+    /// A state that only a newer version knows: not accepted here, and left alone.
+    Unknown,
 }
 
 impl KeyState {
@@ -54,24 +56,19 @@ impl KeyState {
             Self::Retiring => "retiring",
             Self::Retired => "retired",
             Self::Destroyed => "destroyed",
+            Self::Unknown => "unknown",
         }
     }
 }
 
-impl std::str::FromStr for KeyState {
-    type Err = UnknownKeyState;
-    fn from_str(text: &str) -> Result<Self, UnknownKeyState> {
+impl From<&str> for KeyState {
+    fn from(text: &str) -> Self {
         [Self::Staged, Self::Primary, Self::Retiring, Self::Retired, Self::Destroyed]
             .into_iter()
             .find(|state| state.as_str() == text)
-            .ok_or(UnknownKeyState)
+            .unwrap_or(Self::Unknown)
     }
 }
-
-/// A key state that this version does not know.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the store holds a key state that this version does not know; run the newer version")]
-pub struct UnknownKeyState;
 
 /// Where a key came from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -85,6 +82,9 @@ pub enum Origin {
     Generated,
     /// Handed in by an operator.
     Supplied,
+    /// From where only a newer version knows.
+    #[serde(untagged)]
+    Unknown(serde_json::Value),
 }
 
 impl fmt::Display for Origin {
@@ -94,6 +94,7 @@ impl fmt::Display for Origin {
             Self::File(name) => write!(f, "file {name}"),
             Self::Generated => f.write_str("generated"),
             Self::Supplied => f.write_str("supplied"),
+            Self::Unknown(_) => f.write_str("unknown"),
         }
     }
 }
@@ -320,9 +321,11 @@ mod tests {
             (KeyState::Retiring, true),
             (KeyState::Retired, false),
             (KeyState::Destroyed, false),
+            (KeyState::Unknown, false),
         ] {
             assert_eq!(state.accepts(), accepts);
-            assert_eq!(state.as_str().parse::<KeyState>().map_err(|e| e.to_string()), Ok(state));
+            assert_eq!(KeyState::from(state.as_str()), state);
         }
+        assert_eq!(KeyState::from("of a newer version"), KeyState::Unknown);
     }
 }

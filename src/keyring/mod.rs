@@ -21,8 +21,6 @@ pub mod sources;
 pub use chain::{AnyKeyring, Keychain, NoKeyring};
 pub use fence::{Fence, Fenced};
 pub use handle::{KeychainHandle, Snapshot, StaleEpoch};
-pub use key::{
-    BudgetSpent, Key, KeyState, Origin, SEAL_LIMIT, SealBudget, Sealing, Signing, UnknownKeyState,
-};
+pub use key::{BudgetSpent, Key, KeyState, Origin, SEAL_LIMIT, SealBudget, Sealing, Signing};
 pub use primary::Primary;
 pub use ring::{InvalidKeyring, Keyring};

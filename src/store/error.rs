@@ -1,6 +1,9 @@
 //! Why the store could not do what it was asked.
 
-use crate::{catalog::Secret, ids::KeyId};
+use crate::{
+    catalog::Secret,
+    ids::{KeyId, RolloverId},
+};
 
 /// The store could not do what it was asked. Never holds a value.
 #[derive(Debug, thiserror::Error)]
@@ -21,13 +24,13 @@ pub enum StoreError {
         "the control tables are missing; run `breeze-api migrate` with a role that may create them"
     )]
     NotMigrated,
-    /// A newer version has migrated the database.
+    /// A newer version has changed the schema, and not only added to it.
     #[error(
-        "the database has migration {found}, and this version knows {known}; run the newer version"
+        "the schema has changed with migration {needs}, and this version knows {known}; run the newer version"
     )]
     NewerSchema {
-        /// The newest migration in the database.
-        found: i64,
+        /// The newest migration that a program must know.
+        needs: i64,
         /// The newest migration that this version has.
         known: i64,
     },
@@ -63,6 +66,11 @@ pub enum StoreError {
         /// Which field, never its value.
         what: String,
     },
+    /// A newer version wrote it in a way that this one does not know.
+    #[error(
+        "rollover {0} is of a kind that only a newer version knows; ask a process of that version"
+    )]
+    Newer(RolloverId),
     /// A change would leave a secret without its primary key.
     #[error("the change would leave {0} without a primary key, so nothing of it was done")]
     NoPrimary(Secret),

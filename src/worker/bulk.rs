@@ -8,7 +8,9 @@
 //!    process do not wait for each other; compare-and-set makes up for what changes in
 //!    between.
 //! 4. A ceiling holds for all tasks of all replicas together.
-//! 5. On shutdown the batch in hand is finished, and the range is left to others
+//! 5. A pass over a table that is not registered here is a newer version's: this process
+//!    takes no more part in it once it knows.
+//! 6. On shutdown the batch in hand is finished, and the range is left to others
 //!    when its lease runs out.
 
 use std::time::{Duration, Instant};
@@ -34,6 +36,9 @@ impl Worker {
     /// [`DriveError`] when the store does not answer; every finished batch stays.
     pub async fn rewrap(&self, rollover: RolloverId, pass: u32) -> Result<(), DriveError> {
         let Ok(_at_work) = self.rewrapping.try_acquire() else { return Ok(()) };
+        if *self.not_ours() == Some((rollover, pass)) {
+            return Ok(());
+        }
         let store = self.replica.store();
         let survey = store.survey(&self.registry).await?;
         while let Some(orders) = self.orders(rollover, pass).await? {
@@ -43,7 +48,18 @@ impl Worker {
             match survey.tables.iter().find(|table| table.table.name() == range.table) {
                 Some(table) => self.rewrap_range(table, &mut range, orders).await?,
                 // Dropped since the pass began: there is nothing to rewrap in it.
-                None => store.finish_range(&range).await?,
+                None if self.registry.table(&range.table).is_some() => {
+                    store.finish_range(&range).await?;
+                }
+                // Of a newer version, which takes it when the lease is over.
+                None => {
+                    tracing::warn!(
+                        table = range.table,
+                        "a range of a table that is not registered here is left to others"
+                    );
+                    *self.not_ours() = Some((rollover, pass));
+                    break;
+                }
             }
         }
         Ok(())
@@ -55,7 +71,11 @@ impl Worker {
             return Ok(None);
         }
         let store = self.replica.store();
-        let rollover = store.rollover(id).await?.filter(|rollover| {
+        let rollover = match store.rollover(id).await {
+            Err(StoreError::Newer(_)) => return Ok(None),
+            rollover => rollover?,
+        };
+        let rollover = rollover.filter(|rollover| {
             rollover.pass == pass
                 && rollover.paused_at.is_none()
                 && rollover.draining_key().is_some()

@@ -21,7 +21,7 @@ use crate::{
     keyring::Origin,
     material::Material,
     rollover::{Action, Blocker, Mode, Phase, Planned, World, plan},
-    store::{Actor, Change, Committed, KeyRecord, NewRange, step::Step},
+    store::{Actor, Change, Committed, KeyRecord, NewRange, StoreError, step::Step},
 };
 
 /// When to look at a rollover again.
@@ -29,7 +29,7 @@ use crate::{
 pub enum Next {
     /// It waits for something; look again after a while.
     After(Duration, Blocker),
-    /// It is at its end, or gone.
+    /// It is at its end, or gone, or a newer version's to drive.
     Never,
 }
 
@@ -56,7 +56,11 @@ impl Worker {
     /// [`DriveError`]; what was committed stays, and the next look goes on from there.
     pub async fn drive(&self, id: RolloverId) -> Result<Next, DriveError> {
         loop {
-            let Some(mut world) = self.observe(id).await? else { return Ok(Next::Never) };
+            let mut world = match self.observe(id).await {
+                Ok(Some(world)) => world,
+                Ok(None) | Err(DriveError::Store(StoreError::Newer(_))) => return Ok(Next::Never),
+                Err(error) => return Err(error),
+            };
             let mut planned = plan(&world);
             let mut why = None;
             if self.is_time_to_count(planned.action).await? {

@@ -46,7 +46,9 @@ use rewrap::RewrapError;
 use sweep::{Sweep, Swept};
 use tokio::sync::Semaphore;
 
-use crate::{clock::Timestamp, column::Registry, envelope::Target, replica::Replica};
+use crate::{
+    clock::Timestamp, column::Registry, envelope::Target, ids::RolloverId, replica::Replica,
+};
 
 /// How the worker of one process works.
 #[derive(Debug, Clone)]
@@ -85,6 +87,8 @@ pub struct Worker {
     /// One permit a rewrap task: the rest of the process's tasks are free to drive.
     rewrapping: Arc<Semaphore>,
     range_lease: Duration,
+    /// The pass that is left to others.
+    not_ours: Arc<Mutex<Option<(RolloverId, u32)>>>,
     shutting_down: Arc<AtomicBool>,
     busy: Arc<AtomicUsize>,
 }
@@ -104,6 +108,7 @@ impl Worker {
             parts,
             rewrapping: Arc::new(Semaphore::new(parts as usize)),
             range_lease: settings.range_lease,
+            not_ours: Arc::default(),
             shutting_down: Arc::default(),
             busy: Arc::default(),
         }
@@ -159,6 +164,10 @@ impl Worker {
 
     fn is_shutting_down(&self) -> bool {
         self.shutting_down.load(Ordering::Relaxed)
+    }
+
+    fn not_ours(&self) -> MutexGuard<'_, Option<(RolloverId, u32)>> {
+        self.not_ours.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn pace(&self) -> MutexGuard<'_, Pace> {

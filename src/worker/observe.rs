@@ -26,6 +26,10 @@ impl Worker {
         let from = key(&custody, rollover.secret, &rollover.from_key)?;
         let to =
             rollover.to_key.as_ref().map(|to| key(&custody, rollover.secret, to)).transpose()?;
+        // Whoever knows the state of its keys drives it.
+        if [Some(from), to].into_iter().flatten().any(|key| key.state == KeyState::Unknown) {
+            return Err(StoreError::Newer(id).into());
+        }
         let draining = rollover.draining_key().map(|id| key(&custody, rollover.secret, id));
         let longest_lifetime = match draining.transpose()? {
             Some(key) => key.longest_lifetime,

@@ -30,6 +30,9 @@ pub enum Task {
         /// Which of its passes.
         pass: u32,
     },
+    /// What only a newer version knows: done here by doing nothing. That one asks again.
+    #[serde(untagged)]
+    Unknown(serde_json::Value),
 }
 
 /// Where tasks are put.

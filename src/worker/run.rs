@@ -44,6 +44,7 @@ impl Worker {
                 self.look_now(rollover).await;
                 Ok(())
             }
+            Work::Unknown(_) => Ok(()),
         }
     }
 

@@ -25,17 +25,13 @@ use crate::{
 };
 
 async fn a_newer_schema_is_left_to_the_newer_version(database: Database) {
-    let migrations = match database {
-        Database::Postgres(_) => "rollover._migrations",
-        _ => "rollover_migrations",
+    let meta = match database {
+        Database::Postgres(_) => "rollover.meta",
+        _ => "rollover_meta",
     };
-    let newer = format!(
-        "INSERT INTO {migrations} (version, description, success, checksum, execution_time)
-         VALUES (9999, 'from the future', TRUE, '', 0)"
-    );
-    execute(&database, &newer).await;
+    execute(&database, &format!("UPDATE {meta} SET needs = 9999")).await;
     let refused = setup(&database).start().await.unwrap_err();
-    assert_says(&refused, &["the database has migration 9999", "run the newer version"]);
+    assert_says(&refused, &["the schema has changed with migration 9999", "run the newer version"]);
     let refused = database.migrate().await.unwrap_err();
     assert_says(&refused, &["run the newer version"]);
 }

@@ -17,7 +17,8 @@ use crate::{
 
 on_both! {
     migrating_again_changes_nothing,
-    a_newer_schema_is_refused,
+    what_a_newer_version_added_is_no_reason_to_refuse,
+    a_newer_schema_that_needs_a_newer_program_is_refused,
     an_older_schema_is_refused,
 }
 
@@ -28,15 +29,33 @@ async fn migrating_again_changes_nothing(on: impl Backend) {
     assert_eq!(on.store().epoch().await.unwrap(), Epoch(1));
 }
 
-async fn a_newer_schema_is_refused(on: impl Backend) {
-    on.execute(
+/// What a newer version's migration would do, `needs` what it says of itself.
+async fn newer(on: &impl Backend, needs: i64) {
+    for statement in [
         "INSERT INTO rollover._migrations (version, description, success, checksum, execution_time)
          VALUES (9999, 'from the future', TRUE, '', 0)",
-    )
-    .await
-    .unwrap();
+        "ALTER TABLE rollover.rollover ADD COLUMN future text",
+        "ALTER TABLE rollover.key ADD COLUMN future integer NOT NULL DEFAULT 7",
+        &format!("UPDATE rollover.meta SET needs = {needs}"),
+    ] {
+        on.execute(statement).await.unwrap();
+    }
+}
+
+async fn what_a_newer_version_added_is_no_reason_to_refuse(on: impl Backend) {
+    newer(&on, 0).await;
+    on.check().await.unwrap();
+    on.migrate().await.unwrap();
+    done(on.store(), &keys([add(key(Secret::JwtSecret, "a", Primary))])).await;
+    done(on.store(), &begin(&rollover(Secret::JwtSecret), false)).await;
+    assert_eq!(on.store().custody().await.unwrap().keys.len(), 1);
+    assert_eq!(on.store().active_rollovers().await.unwrap().len(), 1);
+}
+
+async fn a_newer_schema_that_needs_a_newer_program_is_refused(on: impl Backend) {
+    newer(&on, 9999).await;
     for refused in [on.check().await, on.migrate().await] {
-        let Err(StoreError::NewerSchema { found: 9999, known }) = refused else {
+        let Err(StoreError::NewerSchema { needs: 9999, known }) = refused else {
             panic!("{refused:?}")
         };
         assert!(known < 9999);

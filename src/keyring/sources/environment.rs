@@ -88,7 +88,7 @@ impl Value {
 pub(super) fn name(origin: &Origin) -> &str {
     match origin {
         Origin::Environment(name) | Origin::File(name) => name,
-        Origin::Generated | Origin::Supplied => "",
+        Origin::Generated | Origin::Supplied | Origin::Unknown(_) => "",
     }
 }
 

@@ -98,7 +98,7 @@ impl PgStore {
     /// processes at once, and again.
     ///
     /// # Errors
-    /// [`StoreError::NewerSchema`] when a newer version has migrated the database,
+    /// [`StoreError::NewerSchema`] when a newer version has changed the schema,
     /// [`StoreError::Privilege`] when the role may not create, [`StoreError::Migrate`]
     /// for the rest.
     pub async fn migrate(&self) -> Result<(), StoreError> {
@@ -106,7 +106,7 @@ impl PgStore {
     }
 
     /// Checks, without changing anything, that the control tables are there, that no
-    /// newer version has migrated them, and that this role may do all that the store does.
+    /// newer version has changed them, and that this role may do all that the store does.
     ///
     /// # Errors
     /// [`StoreError::NotMigrated`], [`StoreError::NewerSchema`], [`StoreError::ReadOnly`]

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use sqlx::{
-    PgPool,
+    PgConnection, PgPool,
     migrate::{MigrateError, Migrator},
 };
 
@@ -11,6 +11,9 @@ use crate::store::StoreError;
 
 /// The newest migration in the database. Served by the primary key.
 const NEWEST: &str = "SELECT max(version) FROM rollover._migrations";
+
+/// The newest migration that a program must know. One row.
+const NEEDS: &str = "SELECT needs FROM rollover.meta";
 
 /// Whether the server takes writes: a standby does not, nor a read-only session.
 const IS_READ_ONLY: &str =
@@ -32,6 +35,8 @@ const LACKING: &str = "
 
 fn migrator() -> Migrator {
     let mut migrator = sqlx::migrate!("migrations/postgres/rollover");
+    // What a newer version added is its own.
+    migrator.ignore_missing = true;
     migrator.table_name = Cow::Borrowed("rollover._migrations");
     migrator.create_schemas = Cow::Borrowed(&[Cow::Borrowed("rollover")]);
     migrator
@@ -45,30 +50,36 @@ pub(super) async fn migrate(pool: &PgPool) -> Result<(), StoreError> {
         connection.close().await?;
     }
     migrated.map_err(|error| match error {
-        MigrateError::VersionMissing(found) => StoreError::NewerSchema { found, known: known() },
         MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _)
             if super::cause(&error).is_some() =>
         {
             error.into()
         }
         error => StoreError::Migrate(error),
-    })
+    })?;
+    check_needs(&mut *pool.acquire().await?).await
 }
 
 pub(super) async fn check(pool: &PgPool) -> Result<(), StoreError> {
     let found: Option<i64> = sqlx::query_scalar(NEWEST).fetch_one(pool).await?;
-    let (found, known) = (found.unwrap_or(0), known());
-    if found > known {
-        return Err(StoreError::NewerSchema { found, known });
-    }
-    if found < known {
+    if found.unwrap_or(0) < known() {
         return Err(StoreError::NotMigrated);
     }
     if sqlx::query_scalar(IS_READ_ONLY).fetch_one(pool).await? {
         return Err(StoreError::ReadOnly);
     }
     let lacking: Vec<String> = sqlx::query_scalar(LACKING).fetch_all(pool).await?;
-    if lacking.is_empty() { Ok(()) } else { Err(StoreError::Privilege(lacking.join(", "))) }
+    if !lacking.is_empty() {
+        return Err(StoreError::Privilege(lacking.join(", ")));
+    }
+    check_needs(&mut *pool.acquire().await?).await
+}
+
+/// A newer version may have added to the schema; it says so when it did more than that.
+async fn check_needs(connection: &mut PgConnection) -> Result<(), StoreError> {
+    let (needs, known): (i64, _) =
+        (sqlx::query_scalar(NEEDS).fetch_one(connection).await?, known());
+    if needs > known { Err(StoreError::NewerSchema { needs, known }) } else { Ok(()) }
 }
 
 fn known() -> i64 {

@@ -88,7 +88,7 @@ impl SqliteStore {
     /// processes at once, and again.
     ///
     /// # Errors
-    /// [`StoreError::NewerSchema`] when a newer version has migrated the database,
+    /// [`StoreError::NewerSchema`] when a newer version has changed the schema,
     /// [`StoreError::ReadOnly`] when it takes no writes, [`StoreError::Migrate`] for
     /// the rest.
     pub async fn migrate(&self) -> Result<(), StoreError> {
@@ -96,7 +96,7 @@ impl SqliteStore {
     }
 
     /// Checks, without changing anything, that the control tables are there, that no
-    /// newer version has migrated them, and that the file takes writes.
+    /// newer version has changed them, and that the file takes writes.
     ///
     /// # Errors
     /// [`StoreError::NotMigrated`], [`StoreError::NewerSchema`] or [`StoreError::ReadOnly`].

@@ -43,7 +43,7 @@ impl KeyRow {
             secret,
             id: parsed(TABLE, "id", &self.id)?,
             fingerprint: parsed(TABLE, "fingerprint", &self.fingerprint)?,
-            state: parsed::<KeyState>(TABLE, "state", &self.state)?,
+            state: KeyState::from(self.state.as_str()),
             unnamed: self.unnamed,
             origin: from_json(TABLE, "origin", &self.origin)?,
             rank: self.rank,

@@ -4,7 +4,7 @@
 //!    field, never by value.
 //! 2. What is written reads back the same.
 //! 3. A row of a newer version is not corrupt: [`KeyRow::known`] and
-//!    [`RolloverRow::known`] leave out a secret or phase that this version lacks.
+//!    [`RolloverRow::known`] leave out what is of a kind that this version lacks.
 
 mod audit;
 mod key;

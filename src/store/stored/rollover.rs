@@ -7,7 +7,7 @@ use crate::{
     catalog::Secret,
     clock::Timestamp,
     envelope::Target,
-    rollover::{Phase, Rollover},
+    rollover::{Mode, Phase, Rollover},
     store::StoreError,
 };
 
@@ -40,10 +40,17 @@ pub(crate) struct RolloverRow {
 }
 
 impl RolloverRow {
-    /// The rollover, unless it is of a secret or phase that only a newer version knows.
+    /// The rollover, unless it is of a kind that only a newer version knows.
     pub(crate) fn known(self) -> Option<Result<Rollover, StoreError>> {
-        let known = self.secret.parse::<Secret>().is_ok() && self.phase.parse::<Phase>().is_ok();
-        known.then(|| self.try_into())
+        self.is_known().then(|| self.try_into())
+    }
+
+    /// Of a secret, mode, phase and target that this version knows.
+    fn is_known(&self) -> bool {
+        self.secret.parse::<Secret>().is_ok()
+            && self.mode.parse::<Mode>().is_ok()
+            && self.phase.parse::<Phase>().is_ok()
+            && target(&self.target).is_some()
     }
 }
 
@@ -52,6 +59,9 @@ impl TryFrom<RolloverRow> for Rollover {
 
     fn try_from(row: RolloverRow) -> Result<Self, StoreError> {
         const TABLE: &str = "rollover";
+        if !row.is_known() {
+            return Err(StoreError::Newer(parsed(TABLE, "id", &row.id)?));
+        }
         Ok(Self {
             id: parsed(TABLE, "id", &row.id)?,
             secret: parsed(TABLE, "secret", &row.secret)?,

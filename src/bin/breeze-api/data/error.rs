@@ -19,11 +19,6 @@ pub(crate) enum DataError {
         "the tables of the API are missing; run `breeze-api migrate` with a role that may create them"
     )]
     NotMigrated,
-    /// A newer version has migrated the tables.
-    #[error(
-        "the tables have migration {found}, and this version knows {known}; run the newer version"
-    )]
-    Newer { found: i64, known: i64 },
     /// The migration failed.
     #[error("the migration failed: {0}")]
     Migrate(#[source] MigrateError),

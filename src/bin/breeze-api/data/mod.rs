@@ -13,7 +13,7 @@ mod id;
 mod postgres;
 mod sqlite;
 
-use std::{cmp::Ordering, fmt, sync::Arc};
+use std::{fmt, sync::Arc};
 
 use async_trait::async_trait;
 use breeze_rollover::{clock::Timestamp, embed::Database};
@@ -295,16 +295,8 @@ resource!(
     delete_tenant_variable
 );
 
-/// The newest migration that this version has.
+/// The newest migration that this version has. One that a newer version has beside it
+/// only adds, and is no reason not to serve.
 fn newest(migrator: &Migrator) -> i64 {
     migrator.iter().map(|migration| migration.version).max().unwrap_or(0)
-}
-
-/// Whether the newest migration of the database is the one that this version has.
-fn compare(found: i64, known: i64) -> Result<(), DataError> {
-    match found.cmp(&known) {
-        Ordering::Less => Err(DataError::NotMigrated),
-        Ordering::Equal => Ok(()),
-        Ordering::Greater => Err(DataError::Newer { found, known }),
-    }
 }
