@@ -44,6 +44,24 @@ impl Database {
         }
     }
 
+    /// Listens for changes on a session of `url`, in place of the pool's own URL: where
+    /// a pooler in transaction mode stands before PostgreSQL, name the server itself.
+    /// Without it, changes arrive by polling there.
+    ///
+    /// # Errors
+    /// [`DatabaseError`] when the URL does not parse, and on SQLite, which needs none.
+    pub fn listening_on(self, url: &str) -> Result<Self, DatabaseError> {
+        match self {
+            #[cfg(feature = "postgres")]
+            Self::Postgres(store) => Ok(Self::Postgres(store.listening_on(url)?)),
+            #[cfg(feature = "sqlite")]
+            Self::Sqlite(_) => {
+                let _ = url;
+                Err(DatabaseError::NothingToListenTo)
+            }
+        }
+    }
+
     /// Makes the control tables and the queue's tables, with a role that may.
     ///
     /// # Errors
@@ -136,6 +154,9 @@ pub enum DatabaseError {
         "DATABASE_URL must begin with postgres:// or sqlite://, and this build must have that database's feature"
     )]
     Scheme,
+    /// A URL to listen on, for a file.
+    #[error("DATABASE_LISTEN_URL is for PostgreSQL; unset it")]
+    NothingToListenTo,
     /// The store did not do it.
     #[error(transparent)]
     Store(#[from] StoreError),

@@ -94,6 +94,7 @@ impl Membership {
             snapshots: Mutex::new(Snapshots::new(nothing())),
             changed: Notify::new(),
             is_fenced: AtomicBool::new(true),
+            reported: Notify::new(),
         };
         let agreed = replica.agree(&declared).await?;
         replica.declared.note(declared.digest(), &agreed);

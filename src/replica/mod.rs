@@ -9,6 +9,7 @@
 //! 4. A change arrives by push where there is one, and by polling always.
 //! 5. Without its lease it makes nothing: see [`Replica::check`].
 
+mod changes;
 mod declared;
 mod error;
 mod join;
@@ -68,6 +69,7 @@ pub struct Replica {
     changed: Notify,
     /// Whether it is without its lease, as far as people were told.
     is_fenced: AtomicBool,
+    reported: Notify,
 }
 
 impl Replica {
@@ -138,6 +140,7 @@ impl Replica {
 
     async fn keep(&self, shutdown: impl Future<Output = ()>) {
         let mut shutdown = std::pin::pin!(shutdown);
+        let mut signals = self.store.signals();
         loop {
             if let Err(error) = self.in_time(self.turn()).await {
                 tracing::warn!(%error, "the replica could not refresh; it goes on with the keys it has");
@@ -145,6 +148,8 @@ impl Replica {
             tokio::select! {
                 () = &mut shutdown => break,
                 () = self.changed.notified() => {}
+                () = self.settles() => {}
+                () = self.hears_of_a_change(&mut signals) => self.apply_at_once().await,
                 () = tokio::time::sleep(self.poll) => {}
             }
         }

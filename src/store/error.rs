@@ -19,6 +19,11 @@ pub enum StoreError {
         "DATABASE_URL does not parse; it must be like postgres://user:password@host:5432/database or sqlite://breeze.db"
     )]
     Url,
+    /// The URL to listen on does not parse. Nothing of it is told, either.
+    #[error(
+        "DATABASE_LISTEN_URL does not parse; it must be like postgres://user:password@host:5432/database"
+    )]
+    ListenUrl,
     /// The control tables are missing.
     #[error(
         "the control tables are missing; run `breeze-api migrate` with a role that may create them"

@@ -18,6 +18,7 @@ mod record;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 mod refusal;
 mod rows;
+mod signals;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
 pub mod step;
@@ -27,6 +28,7 @@ mod stored;
 use std::{collections::BTreeMap, fmt, time::Duration};
 
 use async_trait::async_trait;
+use futures_util::{StreamExt, stream};
 
 pub use error::StoreError;
 pub use guard::{GUARD_CONSTRAINT, Guarding, TableGuard};
@@ -37,6 +39,7 @@ pub use record::{
 pub use rows::{
     ColumnCensus, ColumnFault, Row, Rows, SAMPLE, Survey, TableShape, Update, Window, Written,
 };
+pub use signals::{Signal, Signals};
 
 use crate::{
     catalog::Secret,
@@ -53,6 +56,15 @@ pub trait Store: Rows + fmt::Debug + Send + Sync + 'static {
     /// The present epoch alone: one indexed read, polled by every replica.
     async fn epoch(&self) -> Result<Epoch, StoreError>;
 
+    /// Tells of changes by itself, until the stream is dropped. A store that cannot
+    /// tells nothing: polling [`Store::epoch`] finds every change.
+    ///
+    /// On PostgreSQL it listens to the channel `breeze_rollover`, on a session of its
+    /// own; on SQLite it hears of this process's changes alone.
+    fn signals(&self) -> Signals {
+        stream::pending().boxed()
+    }
+
     /// The present epoch and every key, from one snapshot.
     async fn custody(&self) -> Result<Custody, StoreError>;
 
@@ -67,8 +79,8 @@ pub trait Store: Rows + fmt::Debug + Send + Sync + 'static {
     /// replica was first), and [`Committed::Busy`] when a new rollover is refused
     /// because one is in progress. A change that seals a key under a root key which
     /// [`custody::permits`] does not allow is a conflict, too: no replica joins
-    /// unseen meanwhile. A change that bumps the epoch tells every
-    /// replica (NOTIFY `breeze_rollover` on PostgreSQL). An error of the database may
+    /// unseen meanwhile. A change that bumps the epoch is told to every
+    /// replica ([`Store::signals`]). An error of the database may
     /// leave open whether the change is durable (the connection broke at the commit):
     /// read again; the guards make a second try safe.
     ///
@@ -100,6 +112,7 @@ pub trait Store: Rows + fmt::Debug + Send + Sync + 'static {
     ) -> Result<u64, StoreError>;
 
     /// Registers a replica, or renews its lease and notes the epochs that it reports.
+    /// Other epochs than before are told to every replica ([`Store::signals`]).
     async fn renew(&self, beat: &Beat) -> Result<Lease, StoreError>;
 
     /// Ends a replica's lease at once.

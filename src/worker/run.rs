@@ -20,6 +20,9 @@ const PATIENCE: Duration = Duration::from_secs(15);
 /// How long a task waits by itself for what takes moments.
 const MOMENTS: Duration = Duration::from_secs(1);
 
+/// How soon that task looks again where no report of a replica wakes it.
+const GLANCE: Duration = Duration::from_millis(50);
+
 impl Worker {
     async fn handle(&self, task: Work) -> Result<(), DriveError> {
         match task {
@@ -52,12 +55,14 @@ impl Worker {
     async fn drive_on(&self, rollover: RolloverId) -> Result<Next, DriveError> {
         let began = std::time::Instant::now();
         loop {
+            // From before the look: what is reported meanwhile is not slept through.
+            let reported = self.replica.reported();
             let next = self.drive(rollover).await?;
             let soon = matches!(next, Next::After(_, Blocker::Replicas(_) | Blocker::InFlight(_)));
             if !soon || began.elapsed() > MOMENTS || self.is_shutting_down() {
                 return Ok(next);
             }
-            tokio::time::sleep(Duration::from_millis(25)).await;
+            drop(tokio::time::timeout(GLANCE, reported).await);
         }
     }
 

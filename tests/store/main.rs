@@ -9,6 +9,7 @@ mod changes;
 mod leases;
 mod root_keys;
 mod schema;
+mod signals;
 
 /// One test a promise and database.
 macro_rules! on_both {

@@ -35,7 +35,7 @@ impl ByHand {
 
     /// Joins with a lease of its own.
     pub async fn join_for(store: Arc<dyn Store>, lease: Duration) -> Result<Self, ReplicaError> {
-        Self::join_as(store, registry(), Arc::new(SystemClock), lease).await
+        Self::join_as(store, registry(), Arc::new(SystemClock), lease, lease / 8).await
     }
 
     /// Joins with other columns, and a clock of the test's own.
@@ -44,7 +44,12 @@ impl ByHand {
         registry: Registry,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, ReplicaError> {
-        Self::join_as(store, registry, clock, LEASE).await
+        Self::join_as(store, registry, clock, LEASE, LEASE / 8).await
+    }
+
+    /// Joins as one that polls every `poll` once it runs.
+    pub async fn polling(store: Arc<dyn Store>, poll: Duration) -> Result<Self, ReplicaError> {
+        Self::join_as(store, registry(), Arc::new(SystemClock), LEASE, poll).await
     }
 
     async fn join_as(
@@ -52,6 +57,7 @@ impl ByHand {
         registry: Registry,
         clock: Arc<dyn Clock>,
         lease: Duration,
+        poll: Duration,
     ) -> Result<Self, ReplicaError> {
         let joined = Membership {
             store,
@@ -61,7 +67,7 @@ impl ByHand {
             signs: vec![(Secret::JwtSecret, Duration::from_secs(2))],
             target: Target::Bound,
             lease,
-            poll: lease / 8,
+            poll,
             clock,
         }
         .join()

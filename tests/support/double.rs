@@ -12,8 +12,8 @@ use breeze_rollover::{
     rollover::Rollover,
     store::{
         AuditEntry, AuditRecord, Beat, Change, ColumnCensus, Committed, Custody, Lease,
-        PassProgress, Progress, Quarantined, Range, ReplicaRecord, Row, Rows, Store, StoreError,
-        Survey, TableShape, Update, Window, Written,
+        PassProgress, Progress, Quarantined, Range, ReplicaRecord, Row, Rows, Signals, Store,
+        StoreError, Survey, TableShape, Update, Window, Written,
     },
 };
 use uuid::Uuid;
@@ -125,6 +125,10 @@ impl<S: Script> Rows for Double<S> {
 impl<S: Script> Store for Double<S> {
     async fn epoch(&self) -> Result<Epoch, StoreError> {
         self.real.epoch().await
+    }
+
+    fn signals(&self) -> Signals {
+        self.real.signals()
     }
 
     async fn custody(&self) -> Result<Custody, StoreError> {

@@ -48,7 +48,10 @@ pub(crate) struct Serve {
 
 pub(crate) async fn run(environment: Environment, serve: Serve) -> anyhow::Result<()> {
     let settings = Settings::read(&environment)?;
-    let database = Database::connect(settings.database.expose_secret(), CONNECTIONS).await?;
+    let mut database = Database::connect(settings.database.expose_secret(), CONNECTIONS).await?;
+    if let Some(url) = &settings.database_listen {
+        database = database.listening_on(url.expose_secret())?;
+    }
     let data = data::of(&database)?;
     if serve.migrate || matches!(database, Database::Sqlite(_)) {
         database.migrate().await?;

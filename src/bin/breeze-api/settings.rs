@@ -20,6 +20,8 @@ pub(crate) const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub(crate) struct Settings {
     pub(crate) database: SecretString,
+    /// Where to hear of changes, if not there.
+    pub(crate) database_listen: Option<SecretString>,
     pub(crate) listen: SocketAddr,
     pub(crate) lifetimes: Lifetimes,
     /// How long a process that gives no sign of life counts as alive.
@@ -47,6 +49,7 @@ impl Settings {
         let is_production = environment.strictness() == Strictness::Production;
         let settings = Self {
             database: reader.database(),
+            database_listen: reader.text("DATABASE_LISTEN_URL").map(SecretString::from),
             listen: reader
                 .parsed("BREEZE_LISTEN", "an address and port such as 127.0.0.1:3001")
                 .unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 3001))),

@@ -10,6 +10,7 @@ mod commit;
 mod error;
 mod guard;
 mod keys;
+mod listen;
 pub(crate) mod passes;
 mod replicas;
 mod rollovers;
@@ -30,7 +31,7 @@ pub(super) use error::cause;
 use super::{
     AuditEntry, AuditRecord, Beat, Change, Committed, Custody, Epoch, Fingerprint, KeyId, Lease,
     PassProgress, Quarantined, Range, ReplicaId, ReplicaRecord, Rollover, RolloverId, Secret,
-    Store, StoreError, TableGuard, Timestamp,
+    Signals, Store, StoreError, TableGuard, Timestamp,
 };
 use crate::column::{Registry, Table};
 
@@ -44,13 +45,15 @@ const IS_AT_REST: &str = "SELECT now() = statement_timestamp()";
 #[derive(Debug, Clone)]
 pub struct PgStore {
     pool: PgPool,
+    /// Where to listen for changes, if not where the pool connects to.
+    listen: Option<PgConnectOptions>,
 }
 
 impl PgStore {
     /// A store on the database of `pool`.
     #[must_use]
     pub const fn new(pool: PgPool) -> Self {
-        Self { pool }
+        Self { pool, listen: None }
     }
 
     /// Connects to `url` with a pool of at most `max_connections`, shown to the
@@ -88,6 +91,21 @@ impl PgStore {
         Ok(Self::new(pool))
     }
 
+    /// Listens for changes on a session of `url`, of the same database: LISTEN wants
+    /// a session, which a pooler in transaction mode does not give.
+    ///
+    /// # Errors
+    /// [`StoreError::ListenUrl`] when the URL does not parse.
+    pub fn listening_on(mut self, url: &str) -> Result<Self, StoreError> {
+        let name = self.pool.connect_options().get_application_name().map(str::to_owned);
+        let options: PgConnectOptions = url.parse().map_err(|_| StoreError::ListenUrl)?;
+        self.listen = Some(match name {
+            Some(name) => options.application_name(&name),
+            None => options,
+        });
+        Ok(self)
+    }
+
     /// The pool that it works on.
     #[must_use]
     pub const fn pool(&self) -> &PgPool {
@@ -120,6 +138,14 @@ impl PgStore {
 impl Store for PgStore {
     async fn epoch(&self) -> Result<Epoch, StoreError> {
         keys::epoch(&mut *self.pool.acquire().await?).await
+    }
+
+    fn signals(&self) -> Signals {
+        let options = match &self.listen {
+            Some(options) => options.clone(),
+            None => PgConnectOptions::clone(&self.pool.connect_options()),
+        };
+        listen::signals(self.pool.clone(), options)
     }
 
     async fn custody(&self) -> Result<Custody, StoreError> {

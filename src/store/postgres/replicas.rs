@@ -2,6 +2,7 @@
 
 use sqlx::{PgConnection, PgPool};
 
+use super::listen;
 use crate::{
     ids::{Epoch, ReplicaId},
     material::Fingerprint,
@@ -11,10 +12,13 @@ use crate::{
     },
 };
 
-/// The lease anew, and the present epoch. Forgets others that ended an hour ago; the
-/// table has a row a process. Served by the primary key.
+/// The lease anew, and the present epoch. Other epochs than before are notified. Forgets
+/// leases of others that ended an hour ago; the table has a row a process. Served by the
+/// primary key.
 const RENEW: &str = "
-    WITH forgotten AS (
+    WITH before AS (
+        SELECT applied, settled FROM rollover.replica WHERE id = $1
+    ), forgotten AS (
         DELETE FROM rollover.replica WHERE id IN (
             SELECT id FROM rollover.replica
             WHERE lease_until < rollover.now_ms() - 3600000 AND id <> $1
@@ -26,7 +30,9 @@ const RENEW: &str = "
         name = excluded.name, version = excluded.version, applied = excluded.applied,
         settled = excluded.settled, root_keys = excluded.root_keys,
         lease_until = excluded.lease_until
-    RETURNING (SELECT epoch FROM rollover.meta)";
+    RETURNING (SELECT epoch FROM rollover.meta), CASE
+        WHEN (SELECT (applied, settled) FROM before) IS DISTINCT FROM ($4, $5)
+        THEN pg_notify('breeze_rollover', $8) END";
 
 /// Ends a lease that still runs. Served by the primary key.
 const DEREGISTER: &str = "
@@ -58,6 +64,7 @@ pub(super) async fn renew(pool: &PgPool, beat: &Beat) -> Result<Lease, StoreErro
         .bind(signed(beat.settled.0))
         .bind(millis(beat.lease))
         .bind(root_keys_text(&beat.root_keys))
+        .bind(listen::REPORT)
         .fetch_one(pool)
         .await?;
     Ok(Lease { epoch: Epoch(unsigned("meta", "epoch", epoch)?) })

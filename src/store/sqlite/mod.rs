@@ -18,11 +18,12 @@ mod schema;
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
+use futures_util::{StreamExt, stream};
 use sqlx::{
     SqlitePool,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, broadcast};
 use uuid::Uuid;
 
 pub(super) use error::cause;
@@ -30,7 +31,7 @@ pub(super) use error::cause;
 use super::{
     AuditEntry, AuditRecord, Beat, Change, Committed, Custody, Epoch, Fingerprint, KeyId, Lease,
     PassProgress, Quarantined, Range, ReplicaId, ReplicaRecord, Rollover, RolloverId, Secret,
-    Store, StoreError, Timestamp,
+    Signal, Signals, Store, StoreError, Timestamp,
 };
 
 /// How a transaction that writes begins: with the write lock, for which it waits.
@@ -43,7 +44,12 @@ pub struct SqliteStore {
     /// Held by the batch that writes. Batches of one process wait for each other here,
     /// in turn and at once: for SQLite's own lock they would sleep, and not in turn.
     writing: Arc<Mutex<()>>,
+    /// What this process changes is told to whoever listens in it.
+    told: broadcast::Sender<Signal>,
 }
+
+/// Signals that may wait for a listener. One that falls behind is told so.
+const SIGNALS: usize = 64;
 
 impl SqliteStore {
     /// A store on the database of `pool`.
@@ -53,7 +59,7 @@ impl SqliteStore {
     /// makes such a pool.
     #[must_use]
     pub fn new(pool: SqlitePool) -> Self {
-        Self { pool, writing: Arc::default() }
+        Self { pool, writing: Arc::default(), told: broadcast::Sender::new(SIGNALS) }
     }
 
     /// Opens the file of `url`, and makes it where it is missing (unless the URL says
@@ -84,6 +90,11 @@ impl SqliteStore {
         &self.pool
     }
 
+    fn tell(&self, signal: Signal) {
+        // Nobody listens: then nobody need be told.
+        let _ = self.told.send(signal);
+    }
+
     /// Creates what is missing of the control tables. Safe to run from several
     /// processes at once, and again.
     ///
@@ -111,6 +122,18 @@ impl Store for SqliteStore {
         keys::epoch(&mut *self.pool.acquire().await?).await
     }
 
+    fn signals(&self) -> Signals {
+        stream::unfold(self.told.subscribe(), |mut told| async move {
+            let signal = match told.recv().await {
+                Ok(signal) => signal,
+                Err(broadcast::error::RecvError::Lagged(_)) => Signal::Missed,
+                Err(broadcast::error::RecvError::Closed) => std::future::pending().await,
+            };
+            Some((signal, told))
+        })
+        .boxed()
+    }
+
     async fn custody(&self) -> Result<Custody, StoreError> {
         keys::custody(&self.pool).await
     }
@@ -120,7 +143,13 @@ impl Store for SqliteStore {
     }
 
     async fn commit(&self, change: &Change) -> Result<Committed, StoreError> {
-        commit::commit(&self.pool, change).await
+        let committed = commit::commit(&self.pool, change).await?;
+        if let Committed::Done(epoch) = committed
+            && !change.keys.is_empty()
+        {
+            self.tell(Signal::Epoch(epoch));
+        }
+        Ok(committed)
     }
 
     async fn raise_lifetime(
@@ -142,7 +171,11 @@ impl Store for SqliteStore {
     }
 
     async fn renew(&self, beat: &Beat) -> Result<Lease, StoreError> {
-        replicas::renew(&self.pool, beat).await
+        let (lease, is_known) = replicas::renew(&self.pool, beat).await?;
+        if !is_known {
+            self.tell(Signal::Report);
+        }
+        Ok(lease)
     }
 
     async fn deregister(&self, replica: ReplicaId) -> Result<(), StoreError> {

@@ -12,6 +12,11 @@ use crate::{
     },
 };
 
+/// Whether a replica reported just these epochs last. Served by the primary key.
+const IS_KNOWN: &str = "
+    SELECT EXISTS (
+        SELECT 1 FROM rollover_replica WHERE id = $1 AND applied = $2 AND settled = $3)";
+
 /// The lease anew, and the present epoch. Served by the primary key.
 const RENEW: &str = "
     INSERT INTO rollover_replica (id, name, version, applied, settled, root_keys, lease_until)
@@ -43,8 +48,15 @@ const REPLICAS: &str = "
 const LIVE_ROOT_KEYS: &str =
     "SELECT root_keys FROM rollover_replica WHERE lease_until > (SELECT ms FROM rollover_now)";
 
-pub(super) async fn renew(pool: &SqlitePool, beat: &Beat) -> Result<Lease, StoreError> {
+/// Renews a lease; answers whether the epochs were reported before, too.
+pub(super) async fn renew(pool: &SqlitePool, beat: &Beat) -> Result<(Lease, bool), StoreError> {
     let mut transaction = pool.begin_with(BEGIN_WRITING).await?;
+    let is_known = sqlx::query_scalar(IS_KNOWN)
+        .bind(beat.replica.to_string())
+        .bind(signed(beat.applied.0))
+        .bind(signed(beat.settled.0))
+        .fetch_one(&mut *transaction)
+        .await?;
     let epoch = sqlx::query_scalar(RENEW)
         .bind(beat.replica.to_string())
         .bind(&beat.name)
@@ -57,7 +69,7 @@ pub(super) async fn renew(pool: &SqlitePool, beat: &Beat) -> Result<Lease, Store
         .await?;
     sqlx::query(FORGET).execute(&mut *transaction).await?;
     transaction.commit().await?;
-    Ok(Lease { epoch: Epoch(unsigned("meta", "epoch", epoch)?) })
+    Ok((Lease { epoch: Epoch(unsigned("meta", "epoch", epoch)?) }, is_known))
 }
 
 pub(super) async fn deregister(pool: &SqlitePool, replica: ReplicaId) -> Result<(), StoreError> {
