@@ -63,7 +63,7 @@ async fn at_work(database: &Database, poll: Duration) -> (Arc<Replica>, JoinHand
 /// Adds one more staged key, as another process would.
 async fn change(replica: &Replica) -> Epoch {
     let material = Material::generate().unwrap();
-    let key = replica.staged_key(Secret::JwtSecret, &material, Origin::Generated).unwrap();
+    let key = replica.staged_key(Secret::JwtSecret, &material, Origin::Generated).await.unwrap();
     assert_eq!(key.state, KeyState::Staged);
     let keys = vec![KeyChange::Add(Box::new(key))];
     match replica.store().commit(&Change { keys, ..Change::default() }).await.unwrap() {

@@ -144,7 +144,8 @@ pub trait Store: Rows + fmt::Debug + Send + Sync + 'static {
     ) -> Result<Option<PassProgress>, StoreError>;
 
     /// Takes an unfinished range that nobody holds, or whose lease is over, for `lease`:
-    /// the first in the order of [`Change::ranges`].
+    /// the first in the order of [`Change::ranges`]. One whose lease is over comes before
+    /// all that were never held, since it was first when it was taken.
     async fn claim_range(
         &self,
         rollover: RolloverId,

@@ -241,6 +241,10 @@ pub struct PassProgress {
     pub ranges: u64,
     /// Ranges finished.
     pub finished: u64,
+    /// Ranges that nobody holds now, and that are not finished.
+    pub free: u64,
+    /// Of them, those that a replica held until its lease on them ended.
+    pub abandoned: u64,
     /// Stale rows looked at.
     pub scanned: u64,
     /// Rows rewrapped.

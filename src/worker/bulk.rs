@@ -22,7 +22,7 @@ use super::{
 use crate::{
     envelope::Target,
     ids::{Epoch, RolloverId},
-    store::{Range, Row, StoreError, TableShape, Written},
+    store::{Range, Row, StoreError, Survey, TableShape, Written},
 };
 
 /// How often the rollover's row is read while a pass runs.
@@ -36,33 +36,59 @@ impl Worker {
     /// [`DriveError`] when the store does not answer; every finished batch stays.
     pub async fn rewrap(&self, rollover: RolloverId, pass: u32) -> Result<(), DriveError> {
         let Ok(_at_work) = self.rewrapping.try_acquire() else { return Ok(()) };
-        if *self.not_ours() == Some((rollover, pass)) {
+        let survey = self.replica.store().survey(&self.registry).await?;
+        while self.rewrap_next(&survey, rollover, pass).await? {}
+        Ok(())
+    }
+
+    /// Takes one free range of `pass`, though this process be at as many as it should:
+    /// the first one, which its holder has abandoned. One at a time.
+    ///
+    /// # Errors
+    /// [`DriveError`] when the store does not answer; every finished batch stays.
+    pub async fn take_over(&self, rollover: RolloverId, pass: u32) -> Result<(), DriveError> {
+        let Ok(_at_work) = self.taking_over.try_acquire() else { return Ok(()) };
+        let store = self.replica.store();
+        if store.pass(rollover, pass).await?.is_none_or(|progress| progress.abandoned == 0) {
+            // Someone was first.
             return Ok(());
         }
-        let store = self.replica.store();
         let survey = store.survey(&self.registry).await?;
-        while let Some(orders) = self.orders(rollover, pass).await? {
-            let claimed =
-                store.claim_range(rollover, pass, self.replica.id(), self.range_lease).await?;
-            let Some(mut range) = claimed else { break };
-            match survey.tables.iter().find(|table| table.table.name() == range.table) {
-                Some(table) => self.rewrap_range(table, &mut range, orders).await?,
-                // Dropped since the pass began: there is nothing to rewrap in it.
-                None if self.registry.table(&range.table).is_some() => {
-                    store.finish_range(&range).await?;
-                }
-                // Of a newer version, which takes it when the lease is over.
-                None => {
-                    tracing::warn!(
-                        table = range.table,
-                        "a range of a table that is not registered here is left to others"
-                    );
-                    *self.not_ours() = Some((rollover, pass));
-                    break;
-                }
+        self.rewrap_next(&survey, rollover, pass).await.map(drop)
+    }
+
+    /// Takes the first free range, and rewraps it. `false`: there is none to take.
+    async fn rewrap_next(
+        &self,
+        survey: &Survey,
+        rollover: RolloverId,
+        pass: u32,
+    ) -> Result<bool, DriveError> {
+        if *self.not_ours() == Some((rollover, pass)) {
+            return Ok(false);
+        }
+        let store = self.replica.store();
+        let Some(orders) = self.orders(rollover, pass).await? else { return Ok(false) };
+        let claimed =
+            store.claim_range(rollover, pass, self.replica.id(), self.range_lease).await?;
+        let Some(mut range) = claimed else { return Ok(false) };
+        match survey.tables.iter().find(|table| table.table.name() == range.table) {
+            Some(table) => self.rewrap_range(table, &mut range, orders).await?,
+            // Dropped since the pass began: there is nothing to rewrap in it.
+            None if self.registry.table(&range.table).is_some() => {
+                store.finish_range(&range).await?;
+            }
+            // Of a newer version, which takes it when the lease is over.
+            None => {
+                tracing::warn!(
+                    table = range.table,
+                    "a range of a table that is not registered here is left to others"
+                );
+                *self.not_ours() = Some((rollover, pass));
+                return Ok(false);
             }
         }
-        Ok(())
+        Ok(true)
     }
 
     /// What the rollover wants done, as long as that is `pass`.
@@ -159,7 +185,8 @@ impl Worker {
 
     /// This task's share of the process's ceiling.
     fn share_of(&self, ceiling: Option<u32>) -> Option<u32> {
-        let at_work = self.parts as usize - self.rewrapping.available_permits();
+        let idle = self.rewrapping.available_permits() + self.taking_over.available_permits();
+        let at_work = (self.parts as usize + 1).saturating_sub(idle);
         ceiling.map(|rows| (rows / u32::try_from(at_work).unwrap_or(u32::MAX).max(1)).max(1))
     }
 }

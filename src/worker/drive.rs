@@ -14,7 +14,7 @@ use std::{
 
 use serde_json::json;
 
-use super::{DriveError, Task, Worker, sweep::Swept};
+use super::{DriveError, Worker, sweep::Swept};
 use crate::{
     catalog::Class,
     ids::RolloverId,
@@ -80,7 +80,7 @@ impl Worker {
                 Action::Wait(blocker) => {
                     self.note(&world, why.unwrap_or_else(|| blocker.to_string())).await?;
                     if blocker == Blocker::Bulk {
-                        self.share_out(&world).await?;
+                        self.ask_for_work(&world.rollover).await?;
                     }
                     return Ok(Next::After(patience(&world, blocker), blocker));
                 }
@@ -202,11 +202,14 @@ impl Worker {
     /// The ranges of a new pass: every registered table, large ones in parts.
     async fn ranges(&self, world: &World) -> Result<Vec<NewRange>, DriveError> {
         let store = self.replica.store();
+        let live = store.replicas().await?.iter().filter(|replica| replica.live).count();
+        // A share for every task of every replica, unless the table is too small for it.
+        let hands = self.parts.saturating_mul(u32::try_from(live).unwrap_or(u32::MAX).max(1));
         let mut ranges = vec![];
         for table in &store.survey(&self.registry).await?.tables {
             let rows = store.approximate_rows(table).await?;
             let parts = u32::try_from(rows / RANGE_ROWS).unwrap_or(u32::MAX);
-            let bounds = store.split(table, parts.clamp(self.parts, MOST_PARTS)).await?;
+            let bounds = store.split(table, parts.max(hands).min(MOST_PARTS)).await?;
             let mut after = None;
             for (number, upto) in bounds.into_iter().map(Some).chain([None]).enumerate() {
                 ranges.push(NewRange {
@@ -221,18 +224,6 @@ impl Worker {
             }
         }
         Ok(ranges)
-    }
-
-    /// Sees to it that rewrap tasks are queued while ranges are left.
-    async fn share_out(&self, world: &World) -> Result<(), DriveError> {
-        let Some(queue) = &self.queue else { return Ok(()) };
-        let (rollover, pass) = (world.rollover.id, world.rollover.pass);
-        let slot = world.now.as_seconds() / 5;
-        for number in 0..self.parts {
-            let key = format!("rewrap:{rollover}:{pass}:{number}:{slot}");
-            queue.put(Task::Rewrap { rollover, pass }, Duration::ZERO, key).await?;
-        }
-        Ok(())
     }
 
     /// Tells people what the rollover waits for.

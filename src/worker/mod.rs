@@ -3,7 +3,7 @@
 //!
 //! 1. [`Worker::drive`] looks at a rollover, plans, and does one step at a time.
 //! 2. [`Worker::rewrap`] takes ranges of a pass; every batch is one transaction.
-//! 3. The [`Queue`] says when to look; the store says what to do.
+//! 3. The [`Queue`] says when to look; the store says what to do, and whose it is.
 
 mod bulk;
 mod drive;
@@ -17,6 +17,7 @@ mod rehearse;
 pub mod rewrap;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 mod run;
+mod share;
 pub mod sweep;
 mod write;
 
@@ -37,7 +38,7 @@ pub use pace::Pace;
 pub use queue::PgQueue;
 #[cfg(feature = "sqlite")]
 pub use queue::SqliteQueue;
-pub use queue::{Queue, QueueError, Task};
+pub use queue::{Lane, Queue, QueueError, Task};
 pub use rehearse::Impact;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 pub use run::WorkerBackend;
@@ -84,8 +85,10 @@ pub struct Worker {
     pace: Arc<Mutex<Pace>>,
     counted: Arc<Mutex<drive::Counts>>,
     parts: u32,
-    /// One permit a rewrap task: the rest of the process's tasks are free to drive.
+    /// One permit a rewrap task.
     rewrapping: Arc<Semaphore>,
+    /// One permit for a range beyond those, whose holder is gone.
+    taking_over: Arc<Semaphore>,
     range_lease: Duration,
     /// The pass that is left to others.
     not_ours: Arc<Mutex<Option<(RolloverId, u32)>>>,
@@ -107,6 +110,7 @@ impl Worker {
             counted: Arc::default(),
             parts,
             rewrapping: Arc::new(Semaphore::new(parts as usize)),
+            taking_over: Arc::new(Semaphore::new(1)),
             range_lease: settings.range_lease,
             not_ours: Arc::default(),
             shutting_down: Arc::default(),

@@ -10,9 +10,26 @@ use serde::{Deserialize, Serialize};
 
 use crate::ids::RolloverId;
 
-/// The queue's name in the database.
+/// Which of two queues a task is put into. A process takes a task from a lane only
+/// while it has room for one of its kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lane {
+    /// What takes moments, and what must not wait for room.
+    Steps,
+    /// Shares of the bulk rewrap: as many at once as a process should do.
+    Bulk,
+}
+
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
-pub(super) const QUEUE: &str = "breeze-rollover";
+impl Lane {
+    /// The queue's name in the database.
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Steps => "breeze-rollover",
+            Self::Bulk => "breeze-rollover-bulk",
+        }
+    }
+}
 
 /// One task.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,9 +47,27 @@ pub enum Task {
         /// Which of its passes.
         pass: u32,
     },
+    /// Rewrap one range of a pass, however many this process is at: its holder is gone.
+    TakeOver {
+        /// Of which rollover.
+        rollover: RolloverId,
+        /// Which of its passes.
+        pass: u32,
+    },
     /// What only a newer version knows: done here by doing nothing. That one asks again.
     #[serde(untagged)]
     Unknown(serde_json::Value),
+}
+
+impl Task {
+    /// Which queue it is put into.
+    #[must_use]
+    pub const fn lane(&self) -> Lane {
+        match self {
+            Self::Rewrap { .. } => Lane::Bulk,
+            Self::Drive { .. } | Self::TakeOver { .. } | Self::Unknown(_) => Lane::Steps,
+        }
+    }
 }
 
 /// Where tasks are put.
@@ -56,7 +91,7 @@ mod postgres {
     use apalis::prelude::{TaskBuilder, TaskSink};
     use apalis_postgres::{Config, PgPool, PostgresStorage};
 
-    use super::{Duration, QUEUE, Queue, QueueError, Task, async_trait, fmt};
+    use super::{Duration, Lane, Queue, QueueError, Task, async_trait, fmt};
 
     /// The queue on PostgreSQL, in the schema `apalis`.
     #[derive(Clone)]
@@ -69,10 +104,11 @@ mod postgres {
             Self(pool)
         }
 
-        pub(crate) fn storage(&self) -> PostgresStorage<Task> {
+        pub(crate) fn storage(&self, lane: Lane) -> PostgresStorage<Task> {
+            // One task at a time: what is taken is begun, and never kept from others.
             let config = Config::default()
-                .queue(QUEUE)
-                .batch_size(2)
+                .queue(lane.name())
+                .batch_size(1)
                 .heartbeat_interval(Duration::from_secs(5))
                 .missed_heartbeats(3);
             PostgresStorage::new(&self.0).with_config(config)
@@ -95,14 +131,15 @@ mod postgres {
 
     /// Guards nothing; served by `apalis.jobs_job_type_idx`… of the queue's own.
     const SWEEP: &str = "DELETE FROM apalis.jobs \
-        WHERE job_type = $1 AND status IN ('Done', 'Failed', 'Killed') \
+        WHERE job_type = ANY($1) AND status IN ('Done', 'Failed', 'Killed') \
         AND done_at < now() - interval '1 hour'";
 
     #[async_trait]
     impl Queue for PgQueue {
         async fn put(&self, task: Task, after: Duration, key: String) -> Result<(), QueueError> {
+            let lane = task.lane();
             let task = TaskBuilder::new(task).run_after(after).idempotency_key(key).build();
-            match self.storage().push_task(task).await {
+            match self.storage(lane).push_task(task).await {
                 Err(error) if error.to_string().contains("idx_jobs_idempotency_key") => Ok(()),
                 other => other.map_err(|e| QueueError(e.to_string())),
             }
@@ -110,7 +147,7 @@ mod postgres {
 
         async fn sweep(&self) -> Result<(), QueueError> {
             sqlx::query(SWEEP)
-                .bind(QUEUE)
+                .bind([Lane::Steps, Lane::Bulk].map(Lane::name))
                 .execute(&self.0)
                 .await
                 .map(drop)
@@ -124,7 +161,7 @@ mod sqlite {
     use apalis::prelude::{TaskBuilder, TaskSink};
     use apalis_sqlite::{Config, SqlitePool, SqliteStorage};
 
-    use super::{Duration, QUEUE, Queue, QueueError, Task, async_trait, fmt};
+    use super::{Duration, Lane, Queue, QueueError, Task, async_trait, fmt};
 
     /// The queue on SQLite, beside everything else.
     #[derive(Clone)]
@@ -137,10 +174,11 @@ mod sqlite {
             Self(pool)
         }
 
-        pub(crate) fn storage(&self) -> SqliteStorage<Task> {
+        pub(crate) fn storage(&self, lane: Lane) -> SqliteStorage<Task> {
+            // One task at a time: what is taken is begun, and never kept from others.
             let config = Config::default()
-                .queue(QUEUE)
-                .batch_size(2)
+                .queue(lane.name())
+                .batch_size(1)
                 .heartbeat_interval(Duration::from_secs(5))
                 .missed_heartbeats(3);
             SqliteStorage::new(&self.0).with_config(config)
@@ -171,19 +209,21 @@ mod sqlite {
 
     /// Guards nothing; the table holds an hour of tasks.
     const SWEEP: &str = "DELETE FROM Jobs \
-        WHERE job_type = ?1 AND status IN ('Done', 'Failed', 'Killed') \
+        WHERE job_type IN (?1, ?2) AND status IN ('Done', 'Failed', 'Killed') \
         AND done_at < strftime('%s', 'now') - 3600";
 
     #[async_trait]
     impl Queue for SqliteQueue {
         async fn put(&self, task: Task, after: Duration, key: String) -> Result<(), QueueError> {
+            let lane = task.lane();
             let task = TaskBuilder::new(task).run_after(after).idempotency_key(key).build();
-            self.storage().push_task(task).await.map_err(|e| QueueError(e.to_string()))
+            self.storage(lane).push_task(task).await.map_err(|e| QueueError(e.to_string()))
         }
 
         async fn sweep(&self) -> Result<(), QueueError> {
             sqlx::query(SWEEP)
-                .bind(QUEUE)
+                .bind(Lane::Steps.name())
+                .bind(Lane::Bulk.name())
                 .execute(&self.0)
                 .await
                 .map(drop)

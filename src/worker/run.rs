@@ -8,7 +8,7 @@ use std::{
 
 use apalis::prelude::*;
 
-use super::{DriveError, Next, Queue, Task as Work, Worker};
+use super::{DriveError, Lane, Next, Queue, Task as Work, Worker, share::LOOK};
 use crate::{ids::RolloverId, rollover::Blocker};
 
 /// How often a replica looks for rollovers that nobody drives.
@@ -40,14 +40,25 @@ impl Worker {
             }
             Work::Rewrap { rollover, pass } => {
                 let done = self.rewrap(rollover, pass).await;
-                if let Err(error) = done {
-                    tracing::warn!(%error, %rollover, pass, "a bulk rewrap stopped; its range is taken over");
-                    return Ok(());
-                }
-                self.look_now(rollover).await;
+                self.rewrapped(rollover, pass, done).await;
+                Ok(())
+            }
+            Work::TakeOver { rollover, pass } => {
+                let done = self.take_over(rollover, pass).await;
+                self.rewrapped(rollover, pass, done).await;
                 Ok(())
             }
             Work::Unknown(_) => Ok(()),
+        }
+    }
+
+    /// The last of a pass may be done: then the next step is due.
+    async fn rewrapped(&self, rollover: RolloverId, pass: u32, done: Result<(), DriveError>) {
+        match done {
+            Ok(()) => self.look_now(rollover).await,
+            Err(error) => {
+                tracing::warn!(%error, %rollover, pass, "a bulk rewrap stopped; its range is taken over");
+            }
         }
     }
 
@@ -83,6 +94,7 @@ impl Worker {
             tokio::select! {
                 () = shutdown => {}
                 () = self.keep_ticking() => {}
+                () = self.keep_looking_for_work() => {}
             }
             self.shut_down();
             let idle = async {
@@ -98,7 +110,8 @@ impl Worker {
         };
         tokio::select! {
             () = until_idle => {}
-            () = self.keep_working(backend) => {}
+            () = self.keep_working(backend, Lane::Steps) => {}
+            () = self.keep_working(backend, Lane::Bulk) => {}
         }
     }
 
@@ -114,11 +127,21 @@ impl Worker {
         }
     }
 
-    /// Runs the queue's worker, for ever, and starts it again when the database was
-    /// away: it ends at the first fetch that fails.
-    async fn keep_working(&self, backend: &WorkerBackend) {
+    /// Looks for ranges that nobody rewraps.
+    async fn keep_looking_for_work(&self) {
         loop {
-            if let Err(error) = backend.work(self.clone()).await {
+            if let Err(error) = self.look_for_work().await {
+                tracing::warn!(%error, "looking for work failed; the next look tries again");
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+
+    /// Runs the worker of one queue, for ever, and starts it again when the database
+    /// was away: it ends at the first fetch that fails.
+    async fn keep_working(&self, backend: &WorkerBackend, lane: Lane) {
+        loop {
+            if let Err(error) = backend.work(self.clone(), lane).await {
                 tracing::warn!(%error, "the queue's worker ended; it is started again");
             }
             tokio::time::sleep(MOMENTS).await;
@@ -167,16 +190,22 @@ async fn task(task: Work, worker: Data<Worker>) -> Result<(), BoxDynError> {
 /// pooler and after a lost connection alike.
 const ASK: Duration = Duration::from_millis(200);
 
+/// Steps of one process at once: a range that is taken over, a census that takes its
+/// time, and one that is free.
+const STEPS: usize = 3;
+
 impl WorkerBackend {
-    async fn work(&self, worker: Worker) -> Result<(), WorkerError> {
+    async fn work(&self, worker: Worker, lane: Lane) -> Result<(), WorkerError> {
         let name = format!("breeze-rollover-{}", uuid::Uuid::now_v7());
-        // The rewrap tasks of this process, and one that drives.
-        let concurrency = worker.parts as usize + 1;
+        let concurrency = match lane {
+            Lane::Steps => STEPS,
+            Lane::Bulk => worker.parts as usize,
+        };
         match self {
             #[cfg(feature = "postgres")]
             Self::Postgres(queue) => {
                 WorkerBuilder::new(name)
-                    .backend(queue.storage().poll_with_interval(ASK))
+                    .backend(queue.storage(lane).poll_with_interval(ASK))
                     .data(worker)
                     .concurrency(concurrency)
                     .build(task)
@@ -186,7 +215,7 @@ impl WorkerBackend {
             #[cfg(feature = "sqlite")]
             Self::Sqlite(queue) => {
                 WorkerBuilder::new(name)
-                    .backend(queue.storage().poll_with_interval(ASK))
+                    .backend(queue.storage(lane).poll_with_interval(ASK))
                     .data(worker)
                     .concurrency(concurrency)
                     .build(task)

@@ -46,6 +46,7 @@ async fn a_change_of_keys_and_a_new_report_are_signalled_and_nothing_else(on: im
         name: "api-1".to_owned(),
         version: "0.1.0".to_owned(),
         applied: Epoch(applied),
+        root_keys: vec![],
         settled: Epoch(settled),
         lease: Duration::from_secs(30),
     };

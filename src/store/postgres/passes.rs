@@ -57,6 +57,9 @@ const FINISH: &str = "
 /// One pass, summed up. Served by the primary key.
 const PROGRESS: &str = "
     SELECT count(*) AS ranges, count(*) FILTER (WHERE finished) AS finished,
+           count(*) FILTER (WHERE NOT finished AND lease_until <= rollover.now_ms()) AS free,
+           count(*) FILTER (WHERE NOT finished AND lease_until <= rollover.now_ms()
+               AND holder IS NOT NULL) AS abandoned,
            coalesce(sum(scanned), 0)::bigint AS scanned,
            coalesce(sum(rewrapped), 0)::bigint AS rewrapped,
            coalesce(sum(superseded), 0)::bigint AS superseded,

@@ -53,6 +53,9 @@ const FINISH: &str = "
 /// One pass, summed up. Served by the unique key.
 const PROGRESS: &str = "
     SELECT count(*) AS ranges, count(*) FILTER (WHERE finished) AS finished,
+           count(*) FILTER (WHERE NOT finished AND lease_until <= (SELECT ms FROM rollover_now)) AS free,
+           count(*) FILTER (WHERE NOT finished AND lease_until <= (SELECT ms FROM rollover_now)
+               AND holder IS NOT NULL) AS abandoned,
            coalesce(sum(scanned), 0) AS scanned,
            coalesce(sum(rewrapped), 0) AS rewrapped,
            coalesce(sum(superseded), 0) AS superseded,

@@ -48,6 +48,8 @@ impl RangeRow {
 pub(crate) struct PassRow {
     ranges: i64,
     finished: i64,
+    free: i64,
+    abandoned: i64,
     scanned: i64,
     rewrapped: i64,
     superseded: i64,
@@ -61,6 +63,8 @@ impl PassRow {
         Ok(Some(PassProgress {
             ranges: unsigned(TABLE, "position", self.ranges)?,
             finished: unsigned(TABLE, "finished", self.finished)?,
+            free: unsigned(TABLE, "holder", self.free)?,
+            abandoned: unsigned(TABLE, "holder", self.abandoned)?,
             scanned: unsigned(TABLE, "scanned", self.scanned)?,
             rewrapped: unsigned(TABLE, "rewrapped", self.rewrapped)?,
             superseded: unsigned(TABLE, "superseded", self.superseded)?,
