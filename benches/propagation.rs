@@ -103,7 +103,7 @@ async fn measure(server: &str, way: Way, changes: usize) -> Vec<Duration> {
     sleep(Duration::from_secs(2)).await;
 
     let material = Material::generate().unwrap();
-    let key = author.staged_key(Secret::JwtSecret, &material, Origin::Generated).unwrap();
+    let key = author.staged_key(Secret::JwtSecret, &material, Origin::Generated).await.unwrap();
     let id = key.id.clone();
     let mut next = KeyChange::Add(Box::new(key));
     let (mut committed, mut state) = (Vec::new(), Staged);

@@ -92,6 +92,7 @@ impl Membership {
             budgets: SealBudgets::default(),
             handle: KeychainHandle::new(nothing()),
             snapshots: Mutex::new(Snapshots::new(nothing())),
+            refreshing: tokio::sync::Mutex::default(),
             changed: Notify::new(),
             is_fenced: AtomicBool::new(true),
             reported: Notify::new(),

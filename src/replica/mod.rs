@@ -66,11 +66,15 @@ pub struct Replica {
     budgets: SealBudgets,
     handle: KeychainHandle,
     snapshots: Mutex<Snapshots>,
+    refreshing: tokio::sync::Mutex<()>,
     changed: Notify,
     /// Whether it is without its lease, as far as people were told.
     is_fenced: AtomicBool,
     reported: Notify,
 }
+
+/// How long a refresh waits for one that is under way.
+const MOMENT: Duration = Duration::from_secs(1);
 
 impl Replica {
     /// Its id.
@@ -114,6 +118,9 @@ impl Replica {
     /// # Errors
     /// [`ReplicaError`]; the keychain in use stays.
     pub async fn refresh(&self) -> Result<Epoch, ReplicaError> {
+        // Who commits a change is also told of it, and once is enough; but another one's
+        // connection that hangs holds nobody up.
+        let _alone = tokio::time::timeout(MOMENT, self.refreshing.lock()).await;
         if self.store.epoch().await? > self.handle.load().epoch() {
             let custody = self.store.custody().await?;
             self.apply(&custody, None).await?;

@@ -92,16 +92,17 @@ mod postgres {
     use apalis_postgres::{Config, PgPool, PostgresStorage};
 
     use super::{Duration, Lane, Queue, QueueError, Task, async_trait, fmt};
+    use crate::store::postgres::Pool;
 
     /// The queue on PostgreSQL, in the schema `apalis`.
     #[derive(Clone)]
-    pub struct PgQueue(PgPool);
+    pub struct PgQueue(Pool);
 
     impl PgQueue {
         /// The queue in the database of `pool`.
         #[must_use]
-        pub const fn new(pool: PgPool) -> Self {
-            Self(pool)
+        pub fn new(pool: PgPool) -> Self {
+            Self(Pool::new(pool))
         }
 
         pub(crate) fn storage(&self, lane: Lane) -> PostgresStorage<Task> {

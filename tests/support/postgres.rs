@@ -34,6 +34,12 @@ impl Database {
         self.options().to_url_lossy().to_string()
     }
 
+    /// Its URL through the PgBouncer of `tests/pgbouncer`.
+    pub fn pooled_url(&self) -> String {
+        let port = env::var("BREEZE_TEST_PGBOUNCER_PORT").expect("tests/run sets it");
+        format!("postgres://breeze@127.0.0.1:{port}/{}?statement-cache-capacity=0", self.name)
+    }
+
     /// Connections to it, for a superuser.
     pub async fn pool(&self) -> PgPool {
         PgPoolOptions::new().max_connections(4).connect_with(self.options()).await.unwrap()

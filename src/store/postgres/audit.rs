@@ -1,8 +1,9 @@
 //! The audit trail, in Breeze's own table: its triggers compute checksum and chain.
 
-use sqlx::{PgConnection, PgPool};
+use sqlx::PgConnection;
 use uuid::Uuid;
 
+use super::Pool;
 use crate::store::{
     AuditEntry, AuditRecord, StoreError,
     stored::{AuditRow, NewAuditRow, to_json},
@@ -42,7 +43,7 @@ pub(super) async fn insert(
 }
 
 pub(super) async fn page(
-    pool: &PgPool,
+    pool: &Pool,
     before: Option<Uuid>,
     limit: u32,
 ) -> Result<Vec<AuditRecord>, StoreError> {

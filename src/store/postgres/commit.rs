@@ -1,14 +1,14 @@
 //! Applies one change whole, or not at all.
 
-use sqlx::{PgConnection, PgPool};
+use sqlx::PgConnection;
 
-use super::{audit, keys, passes, replicas, rollovers};
+use super::{Pool, audit, keys, passes, replicas, rollovers};
 use crate::{
     ids::Epoch,
     store::{Change, Committed, RolloverChange, StoreError, custody, refusal::Refusal},
 };
 
-pub(super) async fn commit(pool: &PgPool, change: &Change) -> Result<Committed, StoreError> {
+pub(super) async fn commit(pool: &Pool, change: &Change) -> Result<Committed, StoreError> {
     let mut transaction = pool.begin().await?;
     let applied = match apply(&mut transaction, change).await {
         Ok(epoch) => transaction.commit().await.map(|()| epoch).map_err(Refusal::from),

@@ -5,8 +5,9 @@ use std::{
     time::Duration,
 };
 
-use sqlx::{PgConnection, PgPool};
+use sqlx::PgConnection;
 
+use super::Pool;
 use crate::{
     catalog::Secret,
     ids::{Epoch, KeyId},
@@ -79,7 +80,7 @@ pub(super) async fn epoch(connection: &mut PgConnection) -> Result<Epoch, StoreE
     Ok(Epoch(unsigned("meta", "epoch", epoch)?))
 }
 
-pub(super) async fn custody(pool: &PgPool) -> Result<Custody, StoreError> {
+pub(super) async fn custody(pool: &Pool) -> Result<Custody, StoreError> {
     let mut snapshot = pool.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY").await?;
     let epoch = epoch(&mut snapshot).await?;
     let rows: Vec<KeyRow> = sqlx::query_as(KEYS).fetch_all(&mut *snapshot).await?;
@@ -88,7 +89,7 @@ pub(super) async fn custody(pool: &PgPool) -> Result<Custody, StoreError> {
     Ok(Custody { epoch, keys })
 }
 
-pub(super) async fn sealed_under(pool: &PgPool) -> Result<BTreeMap<Fingerprint, u64>, StoreError> {
+pub(super) async fn sealed_under(pool: &Pool) -> Result<BTreeMap<Fingerprint, u64>, StoreError> {
     let rows: Vec<(String, i64)> = sqlx::query_as(SEALED_UNDER).fetch_all(pool).await?;
     let known =
         rows.into_iter().filter_map(|(root_key, count)| Some((root_key.parse().ok()?, count)));
@@ -96,7 +97,7 @@ pub(super) async fn sealed_under(pool: &PgPool) -> Result<BTreeMap<Fingerprint, 
 }
 
 pub(super) async fn raise_lifetime(
-    pool: &PgPool,
+    pool: &Pool,
     secret: Secret,
     key: &KeyId,
     lifetime: Duration,
@@ -114,7 +115,7 @@ pub(super) async fn raise_lifetime(
 }
 
 pub(super) async fn settle_seals(
-    pool: &PgPool,
+    pool: &Pool,
     secret: Secret,
     key: &KeyId,
     count: u64,

@@ -3,7 +3,9 @@
 //! 1. Every change is one transaction that locks the epoch's row first, so that
 //!    changes queue and never deadlock.
 //! 2. Leases run by `rollover.now_ms()`, the server's clock.
-//! 3. Only [`PgStore::migrate`] needs the right to create anything.
+//! 3. Nothing is relied on that outlives a transaction, so that a pooler in transaction
+//!    mode may stand in between; but for [`PgStore::migrate`], which locks its session.
+//! 4. Only [`PgStore::migrate`] needs the right to create anything.
 
 mod audit;
 mod commit;
@@ -12,6 +14,7 @@ mod guard;
 mod keys;
 mod listen;
 pub(crate) mod passes;
+mod pool;
 mod replicas;
 mod rollovers;
 mod rows;
@@ -27,6 +30,7 @@ use sqlx::{
 use uuid::Uuid;
 
 pub(super) use error::cause;
+pub use pool::Pool;
 
 use super::{
     AuditEntry, AuditRecord, Beat, Change, Committed, Custody, Epoch, Fingerprint, KeyId, Lease,
@@ -44,7 +48,7 @@ const IS_AT_REST: &str = "SELECT now() = statement_timestamp()";
 /// The store on PostgreSQL.
 #[derive(Debug, Clone)]
 pub struct PgStore {
-    pool: PgPool,
+    pool: Pool,
     /// Where to listen for changes, if not where the pool connects to.
     listen: Option<PgConnectOptions>,
 }
@@ -52,8 +56,8 @@ pub struct PgStore {
 impl PgStore {
     /// A store on the database of `pool`.
     #[must_use]
-    pub const fn new(pool: PgPool) -> Self {
-        Self { pool, listen: None }
+    pub fn new(pool: PgPool) -> Self {
+        Self { pool: Pool::new(pool), listen: None }
     }
 
     /// Connects to `url` with a pool of at most `max_connections`, shown to the
@@ -108,7 +112,7 @@ impl PgStore {
 
     /// The pool that it works on.
     #[must_use]
-    pub const fn pool(&self) -> &PgPool {
+    pub fn pool(&self) -> &PgPool {
         &self.pool
     }
 
@@ -137,7 +141,10 @@ impl PgStore {
 #[async_trait]
 impl Store for PgStore {
     async fn epoch(&self) -> Result<Epoch, StoreError> {
-        keys::epoch(&mut *self.pool.acquire().await?).await
+        let mut transaction = self.pool.begin().await?;
+        let epoch = keys::epoch(&mut transaction).await?;
+        transaction.commit().await?;
+        Ok(epoch)
     }
 
     fn signals(&self) -> Signals {
@@ -145,7 +152,7 @@ impl Store for PgStore {
             Some(options) => options.clone(),
             None => PgConnectOptions::clone(&self.pool.connect_options()),
         };
-        listen::signals(self.pool.clone(), options)
+        listen::signals(PgPool::clone(&self.pool), options)
     }
 
     async fn custody(&self) -> Result<Custody, StoreError> {
@@ -237,7 +244,9 @@ impl Store for PgStore {
     }
 
     async fn record(&self, entry: &AuditEntry) -> Result<(), StoreError> {
-        audit::insert(&mut *self.pool.acquire().await?, std::slice::from_ref(entry)).await
+        let mut transaction = self.pool.begin().await?;
+        audit::insert(&mut transaction, std::slice::from_ref(entry)).await?;
+        Ok(transaction.commit().await?)
     }
 
     async fn audit(

@@ -5,8 +5,9 @@
 
 use std::time::Duration;
 
-use sqlx::{PgConnection, PgPool};
+use sqlx::PgConnection;
 
+use super::Pool;
 use crate::{
     clock::Timestamp,
     ids::{ReplicaId, RolloverId},
@@ -108,7 +109,7 @@ pub(super) async fn begin(
 }
 
 pub(super) async fn claim_range(
-    pool: &PgPool,
+    pool: &Pool,
     rollover: RolloverId,
     pass: u32,
     replica: ReplicaId,
@@ -151,7 +152,7 @@ pub(crate) async fn advance_range(
     Ok(advanced.rows_affected() == 1)
 }
 
-pub(super) async fn finish_range(pool: &PgPool, range: &Range) -> Result<(), StoreError> {
+pub(super) async fn finish_range(pool: &Pool, range: &Range) -> Result<(), StoreError> {
     sqlx::query(FINISH)
         .bind(range.rollover.0)
         .bind(i64::from(range.pass))
@@ -164,7 +165,7 @@ pub(super) async fn finish_range(pool: &PgPool, range: &Range) -> Result<(), Sto
 }
 
 pub(super) async fn progress(
-    pool: &PgPool,
+    pool: &Pool,
     rollover: RolloverId,
     pass: u32,
 ) -> Result<Option<PassProgress>, StoreError> {
@@ -194,14 +195,14 @@ pub(crate) async fn quarantine(
     Ok(())
 }
 
-pub(super) async fn quarantined(pool: &PgPool, limit: u32) -> Result<Vec<Quarantined>, StoreError> {
+pub(super) async fn quarantined(pool: &Pool, limit: u32) -> Result<Vec<Quarantined>, StoreError> {
     let rows: Vec<QuarantineRow> =
         sqlx::query_as(QUARANTINED).bind(i64::from(limit)).fetch_all(pool).await?;
     rows.into_iter().map(Quarantined::try_from).collect()
 }
 
 pub(super) async fn release_quarantine(
-    pool: &PgPool,
+    pool: &Pool,
     table: &str,
     before: Timestamp,
 ) -> Result<u64, StoreError> {

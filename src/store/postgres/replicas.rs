@@ -1,8 +1,8 @@
 //! Replicas and their leases, by the server's clock.
 
-use sqlx::{PgConnection, PgPool};
+use sqlx::PgConnection;
 
-use super::listen;
+use super::{Pool, listen};
 use crate::{
     ids::{Epoch, ReplicaId},
     material::Fingerprint,
@@ -55,7 +55,7 @@ const HOLD_STILL: &str = "LOCK TABLE rollover.replica IN SHARE MODE";
 const LIVE_ROOT_KEYS: &str =
     "SELECT root_keys FROM rollover.replica WHERE lease_until > rollover.now_ms()";
 
-pub(super) async fn renew(pool: &PgPool, beat: &Beat) -> Result<Lease, StoreError> {
+pub(super) async fn renew(pool: &Pool, beat: &Beat) -> Result<Lease, StoreError> {
     let epoch = sqlx::query_scalar(RENEW)
         .bind(beat.replica.0)
         .bind(&beat.name)
@@ -70,12 +70,12 @@ pub(super) async fn renew(pool: &PgPool, beat: &Beat) -> Result<Lease, StoreErro
     Ok(Lease { epoch: Epoch(unsigned("meta", "epoch", epoch)?) })
 }
 
-pub(super) async fn deregister(pool: &PgPool, replica: ReplicaId) -> Result<(), StoreError> {
+pub(super) async fn deregister(pool: &Pool, replica: ReplicaId) -> Result<(), StoreError> {
     sqlx::query(DEREGISTER).bind(replica.0).execute(pool).await?;
     Ok(())
 }
 
-pub(super) async fn replicas(pool: &PgPool) -> Result<Vec<ReplicaRecord>, StoreError> {
+pub(super) async fn replicas(pool: &Pool) -> Result<Vec<ReplicaRecord>, StoreError> {
     let rows: Vec<ReplicaRow> = sqlx::query_as(REPLICAS).fetch_all(pool).await?;
     rows.into_iter().map(ReplicaRecord::try_from).collect()
 }

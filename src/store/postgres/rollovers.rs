@@ -1,8 +1,9 @@
 //! Rollovers: one of a secret, and by default one in all.
 
-use sqlx::{PgConnection, PgPool, Postgres, postgres::PgArguments, query::Query};
+use sqlx::{PgConnection, Postgres, postgres::PgArguments, query::Query};
 use uuid::Uuid;
 
+use super::Pool;
 use crate::{
     ids::RolloverId,
     rollover::Rollover,
@@ -68,16 +69,13 @@ const ACTIVE: &str = "
     WHERE active
     ORDER BY rollover.id";
 
-pub(super) async fn rollover(
-    pool: &PgPool,
-    id: RolloverId,
-) -> Result<Option<Rollover>, StoreError> {
+pub(super) async fn rollover(pool: &Pool, id: RolloverId) -> Result<Option<Rollover>, StoreError> {
     let row: Option<RolloverRow> = sqlx::query_as(ONE).bind(id.0).fetch_optional(pool).await?;
     row.map(Rollover::try_from).transpose()
 }
 
 pub(super) async fn rollovers(
-    pool: &PgPool,
+    pool: &Pool,
     before: Option<RolloverId>,
     limit: u32,
 ) -> Result<Vec<Rollover>, StoreError> {
@@ -86,7 +84,7 @@ pub(super) async fn rollovers(
     page.into_iter().filter_map(RolloverRow::known).collect()
 }
 
-pub(super) async fn active(pool: &PgPool) -> Result<Vec<Rollover>, StoreError> {
+pub(super) async fn active(pool: &Pool) -> Result<Vec<Rollover>, StoreError> {
     let active = sqlx::query_as(ACTIVE).fetch_all(pool).await?;
     active.into_iter().filter_map(RolloverRow::known).collect()
 }

@@ -3,10 +3,11 @@
 use std::borrow::Cow;
 
 use sqlx::{
-    PgConnection, PgPool,
+    PgConnection,
     migrate::{MigrateError, Migrator},
 };
 
+use super::Pool;
 use crate::store::StoreError;
 
 /// The newest migration in the database. Served by the primary key.
@@ -42,7 +43,7 @@ fn migrator() -> Migrator {
     migrator
 }
 
-pub(super) async fn migrate(pool: &PgPool) -> Result<(), StoreError> {
+pub(super) async fn migrate(pool: &Pool) -> Result<(), StoreError> {
     let mut connection = pool.acquire().await?;
     let migrated = migrator().run_direct(None, &mut *connection, false).await;
     if migrated.is_err() {
@@ -60,7 +61,7 @@ pub(super) async fn migrate(pool: &PgPool) -> Result<(), StoreError> {
     check_needs(&mut *pool.acquire().await?).await
 }
 
-pub(super) async fn check(pool: &PgPool) -> Result<(), StoreError> {
+pub(super) async fn check(pool: &Pool) -> Result<(), StoreError> {
     let found: Option<i64> = sqlx::query_scalar(NEWEST).fetch_one(pool).await?;
     if found.unwrap_or(0) < known() {
         return Err(StoreError::NotMigrated);

@@ -10,6 +10,7 @@ mod webhooks;
 use std::borrow::Cow;
 
 use async_trait::async_trait;
+use breeze_rollover::store::postgres::Pool;
 use sqlx::{PgPool, migrate::Migrator};
 
 use super::{Data, DataError};
@@ -23,12 +24,12 @@ const NEWEST: &str = "SELECT coalesce(max(version), 0) FROM _breeze_api_migratio
 /// The API's data on PostgreSQL.
 #[derive(Debug, Clone)]
 pub(crate) struct PgData {
-    pool: PgPool,
+    pool: Pool,
 }
 
 impl PgData {
-    pub(crate) const fn new(pool: PgPool) -> Self {
-        Self { pool }
+    pub(crate) fn new(pool: PgPool) -> Self {
+        Self { pool: Pool::new(pool) }
     }
 }
 
@@ -43,7 +44,7 @@ fn migrator() -> Migrator {
 #[async_trait]
 impl Data for PgData {
     async fn migrate(&self) -> Result<(), DataError> {
-        Ok(migrator().run(&self.pool).await?)
+        Ok(migrator().run(&*self.pool).await?)
     }
 
     async fn check(&self) -> Result<(), DataError> {

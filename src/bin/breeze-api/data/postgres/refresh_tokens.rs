@@ -36,8 +36,9 @@ const FORGET: &str = "DELETE FROM api_refresh_tokens WHERE expires_at < $1";
 impl RefreshTokens for PgData {
     async fn begin_family(&self, token: NewRefreshToken, now: Timestamp) -> Result<(), DataError> {
         sqlx::query(FORGET).bind(now.as_millis()).execute(&self.pool).await?;
-        let mut connection = self.pool.acquire().await?;
-        store(&mut connection, token).await
+        let mut transaction = self.pool.begin().await?;
+        store(&mut transaction, token).await?;
+        Ok(transaction.commit().await?)
     }
 
     async fn exchange(&self, jti: RowId, next: NewRefreshToken) -> Result<Exchange, DataError> {
@@ -70,8 +71,9 @@ impl RefreshTokens for PgData {
     }
 
     async fn revoke_family(&self, user_id: RowId, family: RowId) -> Result<(), DataError> {
-        let mut connection = self.pool.acquire().await?;
-        revoke(&mut connection, user_id, family).await
+        let mut transaction = self.pool.begin().await?;
+        revoke(&mut transaction, user_id, family).await?;
+        Ok(transaction.commit().await?)
     }
 }
 

@@ -99,8 +99,10 @@ impl Users for PgData {
     }
 
     async fn create_user(&self, id: RowId, draft: &UserDraft) -> Result<User, DataError> {
-        let mut connection = self.pool.acquire().await?;
-        create(&mut connection, id, draft).await
+        let mut transaction = self.pool.begin().await?;
+        let user = create(&mut transaction, id, draft).await?;
+        transaction.commit().await?;
+        Ok(user)
     }
 
     async fn create_first_user(&self, id: RowId, draft: &UserDraft) -> Result<bool, DataError> {
