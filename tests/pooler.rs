@@ -87,6 +87,18 @@ async fn a_replica_that_cannot_listen_through_a_pooler_says_so_and_polls() {
 
 #[tokio::test]
 #[cfg_attr(not(pgbouncer_tests), ignore = "needs PgBouncer; tests/run starts one")]
+async fn a_url_that_does_not_tell_of_the_pooler_is_refused_at_start() {
+    let own = postgres::database().await;
+    Database::connect(&own.url(), 2).await.unwrap().migrate().await.unwrap();
+    let pooled = own.pooled_url();
+    let (untold, _) = pooled.split_once('?').unwrap();
+    let database = Database::connect(untold, 8).await.unwrap();
+    let refused = database.check().await.unwrap_err().to_string();
+    assert!(refused.contains("end DATABASE_URL with ?statement-cache-capacity=0"), "{refused}");
+}
+
+#[tokio::test]
+#[cfg_attr(not(pgbouncer_tests), ignore = "needs PgBouncer; tests/run starts one")]
 async fn the_reference_api_serves_behind_a_pooler() {
     let db = Db::on_postgres().await;
     db.migrate().await;

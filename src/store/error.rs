@@ -44,6 +44,11 @@ pub enum StoreError {
         "the database is read-only; point DATABASE_URL at the primary server, or make the file writable"
     )]
     ReadOnly,
+    /// A statement that was prepared is gone, or there already: sessions are shared.
+    #[error(
+        "a pooler in transaction mode stands before the database; end DATABASE_URL with ?statement-cache-capacity=0, and set server_reset_query_always = 1 in PgBouncer"
+    )]
+    SharedSession,
     /// The role lacks a privilege.
     #[error("the role lacks a privilege on {0}; the README lists what each role needs")]
     Privilege(String),

@@ -9,6 +9,7 @@ pub(in crate::store) fn cause(error: &sqlx::Error) -> Option<StoreError> {
     let error = error.as_database_error()?.try_downcast_ref::<PgDatabaseError>()?;
     match error.code() {
         "42501" => Some(StoreError::Privilege(object(error.message()))),
+        "26000" | "42P05" => Some(StoreError::SharedSession),
         "25006" => Some(StoreError::ReadOnly),
         "42P01" | "3F000" => Some(StoreError::NotMigrated),
         _ => None,

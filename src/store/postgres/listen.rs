@@ -7,7 +7,7 @@
 //! 3. After every break, [`Signal::Missed`] comes first.
 //! 4. An outage is told once, and so is its end.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use futures_util::{FutureExt, StreamExt, stream};
 use sqlx::{
@@ -38,7 +38,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const PAUSES: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(60));
 
 /// The signals of the database of `pool`, heard on sessions of `options`.
-pub(super) fn signals(pool: PgPool, options: PgConnectOptions) -> Signals {
+pub(super) fn signals(pool: PgPool, options: Arc<PgConnectOptions>) -> Signals {
     let ear = Ear { pool, options, own: own_channel(), session: None, failures: 0 };
     stream::unfold(ear, |mut ear| async move { Some((ear.next().await, ear)) }).boxed()
 }
@@ -51,7 +51,7 @@ fn own_channel() -> String {
 struct Ear {
     /// The proof is sent through it: from another session than the one that listens.
     pool: PgPool,
-    options: PgConnectOptions,
+    options: Arc<PgConnectOptions>,
     /// The channel of its proofs.
     own: String,
     session: Option<PgListener>,
@@ -80,7 +80,7 @@ impl Ear {
             .max_lifetime(None)
             .idle_timeout(None)
             .acquire_timeout(PATIENCE)
-            .connect_lazy_with(self.options.clone());
+            .connect_lazy_with(PgConnectOptions::clone(&self.options));
         let mut session = PgListener::connect_with(&pool).await?;
         session.eager_reconnect(false);
         let listening = session.listen_all([CHANNEL, &self.own]);

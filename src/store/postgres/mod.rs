@@ -20,7 +20,7 @@ mod rollovers;
 mod rows;
 mod schema;
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use sqlx::{
@@ -50,7 +50,7 @@ const IS_AT_REST: &str = "SELECT now() = statement_timestamp()";
 pub struct PgStore {
     pool: Pool,
     /// Where to listen for changes, if not where the pool connects to.
-    listen: Option<PgConnectOptions>,
+    listen: Option<Arc<PgConnectOptions>>,
 }
 
 impl PgStore {
@@ -103,10 +103,10 @@ impl PgStore {
     pub fn listening_on(mut self, url: &str) -> Result<Self, StoreError> {
         let name = self.pool.connect_options().get_application_name().map(str::to_owned);
         let options: PgConnectOptions = url.parse().map_err(|_| StoreError::ListenUrl)?;
-        self.listen = Some(match name {
+        self.listen = Some(Arc::new(match name {
             Some(name) => options.application_name(&name),
             None => options,
-        });
+        }));
         Ok(self)
     }
 
@@ -148,10 +148,7 @@ impl Store for PgStore {
     }
 
     fn signals(&self) -> Signals {
-        let options = match &self.listen {
-            Some(options) => options.clone(),
-            None => PgConnectOptions::clone(&self.pool.connect_options()),
-        };
+        let options = self.listen.clone().unwrap_or_else(|| self.pool.connect_options());
         listen::signals(PgPool::clone(&self.pool), options)
     }
 
