@@ -113,7 +113,8 @@ impl Setup {
         self
     }
 
-    /// How long a lease lasts without a renewal, and how often to poll and renew.
+    /// How long a lease lasts without a renewal, and how often to poll and renew. A
+    /// process that cannot renew it for so long fences itself.
     #[must_use]
     pub const fn lease(mut self, lease: Duration, poll: Duration) -> Self {
         self.lease = lease;

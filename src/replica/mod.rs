@@ -150,7 +150,7 @@ impl Replica {
         let mut signals = self.store.signals();
         loop {
             if let Err(error) = self.in_time(self.turn()).await {
-                tracing::warn!(%error, "the replica could not refresh; it goes on with the keys it has");
+                tracing::warn!(%error, "the replica could not refresh; it goes on with the keys it has while its lease runs");
             }
             tokio::select! {
                 () = &mut shutdown => break,
