@@ -44,6 +44,15 @@ pub trait Script: fmt::Debug + Send + Sync + 'static {
     async fn after(&self, _call: Call<'_>) -> Result<(), StoreError> {
         Ok(())
     }
+
+    /// Whether the call is made a second time, with the second answer for an answer: as
+    /// when the first one was lost on its way.
+    fn repeats(&self, _call: Call<'_>) -> bool {
+        false
+    }
+
+    /// A change that took effect.
+    fn committed(&self, _change: &Change) {}
 }
 
 /// Nothing special; only the leases of ranges are short.
@@ -65,13 +74,16 @@ impl<S: Script> Double<S> {
         Arc::new(Self { real, script })
     }
 
-    async fn scripted<T>(
+    async fn scripted<T: Send, F: Future<Output = Result<T, StoreError>> + Send>(
         &self,
         call: Call<'_>,
-        real: impl Future<Output = Result<T, StoreError>> + Send,
+        real: impl Fn() -> F + Send + Sync,
     ) -> Result<T, StoreError> {
         self.script.before(call).await?;
-        let answer = real.await?;
+        let mut answer = real().await?;
+        if self.script.repeats(call) {
+            answer = real().await?;
+        }
         self.script.after(call).await?;
         Ok(answer)
     }
@@ -108,7 +120,7 @@ impl<S: Script> Rows for Double<S> {
         progress: Option<&Progress>,
     ) -> Result<Written, StoreError> {
         let progress = progress.map(|p| Progress { lease: RANGE_LEASE, ..p.clone() });
-        let real = self.real.write(table, updates, progress.as_ref());
+        let real = || self.real.write(table, updates, progress.as_ref());
         self.scripted(Call::Write(table, updates), real).await
     }
 
@@ -140,7 +152,14 @@ impl<S: Script> Store for Double<S> {
     }
 
     async fn commit(&self, change: &Change) -> Result<Committed, StoreError> {
-        self.scripted(Call::Commit(change), self.real.commit(change)).await
+        let real = || async {
+            let answer = self.real.commit(change).await?;
+            if let Committed::Done(_) = answer {
+                self.script.committed(change);
+            }
+            Ok(answer)
+        };
+        self.scripted(Call::Commit(change), real).await
     }
 
     async fn raise_lifetime(
@@ -149,7 +168,7 @@ impl<S: Script> Store for Double<S> {
         key: &KeyId,
         lifetime: Duration,
     ) -> Result<(), StoreError> {
-        let real = self.real.raise_lifetime(secret, key, lifetime);
+        let real = || self.real.raise_lifetime(secret, key, lifetime);
         self.scripted(Call::RaiseLifetime, real).await
     }
 
@@ -159,16 +178,16 @@ impl<S: Script> Store for Double<S> {
         key: &KeyId,
         count: u64,
     ) -> Result<u64, StoreError> {
-        let real = self.real.settle_seals(secret, key, count);
+        let real = || self.real.settle_seals(secret, key, count);
         self.scripted(Call::SettleSeals, real).await
     }
 
     async fn renew(&self, beat: &Beat) -> Result<Lease, StoreError> {
-        self.scripted(Call::Renew(beat), self.real.renew(beat)).await
+        self.scripted(Call::Renew(beat), || self.real.renew(beat)).await
     }
 
     async fn deregister(&self, replica: ReplicaId) -> Result<(), StoreError> {
-        self.scripted(Call::Deregister, self.real.deregister(replica)).await
+        self.scripted(Call::Deregister, || self.real.deregister(replica)).await
     }
 
     async fn replicas(&self) -> Result<Vec<ReplicaRecord>, StoreError> {
@@ -206,12 +225,12 @@ impl<S: Script> Store for Double<S> {
         replica: ReplicaId,
         _lease: Duration,
     ) -> Result<Option<Range>, StoreError> {
-        let real = self.real.claim_range(rollover, pass, replica, RANGE_LEASE);
+        let real = || self.real.claim_range(rollover, pass, replica, RANGE_LEASE);
         self.scripted(Call::ClaimRange, real).await
     }
 
     async fn finish_range(&self, range: &Range) -> Result<(), StoreError> {
-        self.scripted(Call::FinishRange, self.real.finish_range(range)).await
+        self.scripted(Call::FinishRange, || self.real.finish_range(range)).await
     }
 
     async fn quarantined(&self, limit: u32) -> Result<Vec<Quarantined>, StoreError> {
@@ -219,12 +238,12 @@ impl<S: Script> Store for Double<S> {
     }
 
     async fn release_quarantine(&self, table: &str, before: Timestamp) -> Result<u64, StoreError> {
-        let real = self.real.release_quarantine(table, before);
+        let real = || self.real.release_quarantine(table, before);
         self.scripted(Call::ReleaseQuarantine, real).await
     }
 
     async fn record(&self, entry: &AuditEntry) -> Result<(), StoreError> {
-        self.scripted(Call::Record, self.real.record(entry)).await
+        self.scripted(Call::Record, || self.real.record(entry)).await
     }
 
     async fn audit(
