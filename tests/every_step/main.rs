@@ -106,6 +106,7 @@ impl Course {
             _ => 0,
         };
         assert_eq!(report["rowsRewrapped"], rewrapped, "{what}: {report}");
+        assert_eq!(report["rowsScanned"], rewrapped, "{what}: {report}");
         assert_eq!(report["rowsThatKeptAnEdit"], 0, "{what}: {report}");
         let custody = by.worker.replica().store().custody().await.unwrap();
         for key in custody.keys.iter().filter(|key| key.secret == self.secret) {
