@@ -87,6 +87,12 @@ async fn with_json_each_command_prints_one_object_and_nothing_else(db: Db) {
     let keys = object(&run(&["keys", "--json"]).await, 0);
     let count = keys["keys"].as_array().unwrap().len();
     assert_eq!(count, 6, "the keys of the environment, and none of the dry run: {keys}");
+    let replicas = object(&run(&["replicas", "--json"]).await, 0);
+    let [command] = replicas["replicas"].as_array().unwrap().as_slice() else {
+        panic!("looking makes no replica: {replicas}")
+    };
+    assert_eq!((&command["live"], &command["awaited"]), (&false.into(), &serde_json::json!([])));
+    assert!(command["leftAt"].is_number() && command["leaseOverForSeconds"].is_number());
     assert_eq!(db.open().await.plaintexts().await, before);
 }
 
@@ -237,7 +243,7 @@ async fn a_bad_url_is_told_without_what_is_in_it() {
         ("sqlite:///no-such-folder/hunter2/breeze.db", "unable to open database file"),
     ];
     for (url, why) in urls {
-        for command in ["migrate", "keys", "census", "rewrap", "serve"] {
+        for command in ["migrate", "keys", "replicas", "census", "rewrap", "serve"] {
             let ended = breeze_api([command]).envs(KEYS).env("DATABASE_URL", url).finish().await;
             error(&ended, why);
             assert!(!ended.stderr.contains("hunter2"), "{}", ended.stderr);
@@ -256,7 +262,7 @@ async fn without_a_url_the_database_is_a_file_in_the_folder() {
     error(&run("keys").await, "breeze-api migrate");
     assert_eq!(run("migrate").await.code, Some(0));
     assert!(folder.path().join("breeze.db").is_file());
-    for command in ["keys", "census", "rewrap"] {
+    for command in ["keys", "replicas", "census", "rewrap"] {
         let ended = run(command).await;
         assert_eq!(ended.code, Some(0), "{ended:?}");
     }

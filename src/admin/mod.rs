@@ -10,7 +10,7 @@
 //! | `POST /rollovers/{id}/retire` | retires the old key, if nothing needs it |
 //! | `POST /rollovers/{id}/destroy` | erases the retired key, after the backup horizon |
 //! | `GET /census` | what every registered column holds, by form and key |
-//! | `GET /replicas` | who serves, and how far each is |
+//! | `GET /replicas` | who serves, how far each is, and what is awaited from it |
 //! | `GET /root-key` | how far a rollover of the root key is |
 //! | `GET /lazy` | what lazy rewrap did in the process that answers |
 //! | `GET /audit` | the audit trail, newest first |

@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::Admin;
 use crate::{
-    operator::{Census, Refusal, RootKeyView},
+    operator::{Census, Refusal, Replicas, RootKeyView},
     problem::Problem,
     worker::LazyTotals,
 };
@@ -23,11 +23,8 @@ pub(super) async fn census(State(admin): State<Admin>) -> Result<Json<Census>, P
     Ok(Json(admin.operator.census().await?))
 }
 
-pub(super) async fn replicas(State(admin): State<Admin>) -> Result<Json<Value>, Problem> {
-    let store = admin.operator.worker().replica().store();
-    let epoch = store.epoch().await.map_err(Refusal::from)?;
-    let replicas = store.replicas().await.map_err(Refusal::from)?;
-    Ok(Json(json!({ "epoch": epoch, "replicas": replicas })))
+pub(super) async fn replicas(State(admin): State<Admin>) -> Result<Json<Replicas>, Problem> {
+    Ok(Json(admin.operator.replicas().await?))
 }
 
 pub(super) async fn root_key(State(admin): State<Admin>) -> Result<Json<RootKeyView>, Problem> {

@@ -11,6 +11,7 @@
 mod error;
 mod guard;
 mod inventory;
+mod replicas;
 mod root_key;
 
 use std::{sync::Arc, time::Duration};
@@ -20,6 +21,7 @@ use secrecy::SecretString;
 pub use error::Refusal;
 pub use guard::Guard;
 pub use inventory::{Census, KeyView, Progress, RolloverView, SecretView};
+pub use replicas::{Acknowledgement, Awaited, ReplicaView, Replicas, replicas};
 pub use root_key::{RootKeyHolder, RootKeyView};
 
 use crate::{

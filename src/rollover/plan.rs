@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::{
     catalog::Class,
     clock::Timestamp,
-    ids::{KeyId, ReplicaId},
+    ids::{Epoch, KeyId, ReplicaId},
     keyring::KeyState,
 };
 
@@ -26,6 +26,8 @@ pub struct World {
     /// Other keys of the secret that are accepted and make nothing more: older ones,
     /// which nothing needs once nothing needs the key that drains.
     pub older: Vec<KeyId>,
+    /// The present epoch.
+    pub epoch: Epoch,
     /// Live replicas that have not acknowledged the present epoch.
     pub behind: Vec<ReplicaId>,
     /// Live replicas on which a request still holds an older keychain.
@@ -293,6 +295,7 @@ mod tests {
             from_state,
             to_state,
             older: vec![],
+            epoch: Epoch(7),
             behind: vec![],
             unsettled: vec![],
             longest_lifetime: Duration::from_secs(900),

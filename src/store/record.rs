@@ -157,7 +157,8 @@ pub struct Lease {
     pub epoch: Epoch,
 }
 
-/// One replica, as the store knows it.
+/// One replica, as the store knows it: every time by the database's clock. A version
+/// that is older than a column leaves it empty.
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ReplicaRecord {
@@ -178,6 +179,18 @@ pub struct ReplicaRecord {
     pub live: bool,
     /// When its lease ends, or ended.
     pub lease_until: Timestamp,
+    /// Since when it is there.
+    pub registered_at: Option<Timestamp>,
+    /// When it last renewed its lease.
+    pub renewed_at: Option<Timestamp>,
+    /// When it reported `applied` first.
+    pub applied_at: Option<Timestamp>,
+    /// When it reported `settled` first.
+    pub settled_at: Option<Timestamp>,
+    /// When it gave up its lease, if it did.
+    pub left_at: Option<Timestamp>,
+    /// When all this was so.
+    pub as_of: Timestamp,
 }
 
 /// One range of a pass, before it has begun.

@@ -32,7 +32,7 @@ use std::{
 pub use drive::Next;
 pub use error::DriveError;
 pub use lazy::{LazyRewrap, LazyTotals, LazyWorker, lazy_rewrap};
-pub use observe::primary;
+pub use observe::{observe, primary};
 pub use pace::Pace;
 #[cfg(feature = "postgres")]
 pub use queue::PgQueue;

@@ -9,75 +9,89 @@ use crate::{
     ids::{KeyId, RolloverId},
     keyring::KeyState,
     rollover::{Bulk, Rollover, World},
-    store::{Custody, KeyRecord, StoreError},
+    store::{Custody, KeyRecord, Store, StoreError},
 };
 
 impl Worker {
-    /// The world of one rollover; `None` when there is no such rollover.
+    /// As [`observe`], now.
     ///
     /// # Errors
     /// [`DriveError`] when the store does not answer.
     pub async fn observe(&self, id: RolloverId) -> Result<Option<World>, DriveError> {
-        let store = self.replica.store();
-        let Some(rollover) = store.rollover(id).await? else { return Ok(None) };
-        let custody = store.custody().await?;
-        let replicas = store.replicas().await?;
-        let live = || replicas.iter().filter(|replica| replica.live);
-        let from = key(&custody, rollover.secret, &rollover.from_key)?;
-        let to =
-            rollover.to_key.as_ref().map(|to| key(&custody, rollover.secret, to)).transpose()?;
-        // Whoever knows the state of its keys drives it.
-        if [Some(from), to].into_iter().flatten().any(|key| key.state == KeyState::Unknown) {
-            return Err(StoreError::Newer(id).into());
-        }
-        let draining = rollover.draining_key().map(|id| key(&custody, rollover.secret, id));
-        let longest_lifetime = match draining.transpose()? {
-            Some(key) => key.longest_lifetime,
-            None => Duration::ZERO,
-        };
-        let (bulk, retry_at) = self.bulk(&rollover).await?;
-        Ok(Some(World {
-            from_state: from.state,
-            to_state: to.map(|key| key.state),
-            older: custody
-                .keys
-                .iter()
-                .filter(|key| {
-                    key.secret == rollover.secret
-                        && key.state == KeyState::Retiring
-                        && key.id != rollover.from_key
-                        && rollover.to_key.as_ref() != Some(&key.id)
-                })
-                .map(|key| key.id.clone())
-                .collect(),
-            behind: live()
-                .filter(|replica| replica.applied < custody.epoch)
-                .map(|replica| replica.id)
-                .collect(),
-            unsettled: live()
-                .filter(|replica| replica.settled < custody.epoch)
-                .map(|replica| replica.id)
-                .collect(),
-            longest_lifetime,
-            bulk,
-            retry_at,
-            now: self.replica.clock().now(),
-            rollover,
-        }))
+        observe(self.replica.store().as_ref(), id, self.replica.clock().now()).await
     }
+}
 
-    /// How far the present pass is, and when another may follow it.
-    async fn bulk(&self, rollover: &Rollover) -> Result<(Bulk, Option<Timestamp>), StoreError> {
-        if rollover.secret.entry().class != Class::Sealing || rollover.pass == 0 {
-            return Ok((Bulk::NotBegun, None));
-        }
-        let Some(pass) = self.replica.store().pass(rollover.id, rollover.pass).await? else {
-            return Ok((Bulk::NotBegun, None));
-        };
-        let bulk = if pass.finished < pass.ranges { Bulk::Running } else { Bulk::PassDone };
-        let is_fruitless = pass.scanned > 0 && pass.rewrapped == 0;
-        Ok((bulk, is_fruitless.then(|| pass.began_at.plus(LONGEST))))
+/// The world of one rollover; `None` when there is no such rollover.
+///
+/// # Errors
+/// [`DriveError`] when the store does not answer.
+pub async fn observe(
+    store: &dyn Store,
+    id: RolloverId,
+    now: Timestamp,
+) -> Result<Option<World>, DriveError> {
+    let Some(rollover) = store.rollover(id).await? else { return Ok(None) };
+    let custody = store.custody().await?;
+    let replicas = store.replicas().await?;
+    let live = || replicas.iter().filter(|replica| replica.live);
+    let from = key(&custody, rollover.secret, &rollover.from_key)?;
+    let to = rollover.to_key.as_ref().map(|to| key(&custody, rollover.secret, to)).transpose()?;
+    // Whoever knows the state of its keys drives it.
+    if [Some(from), to].into_iter().flatten().any(|key| key.state == KeyState::Unknown) {
+        return Err(StoreError::Newer(id).into());
     }
+    let draining = rollover.draining_key().map(|id| key(&custody, rollover.secret, id));
+    let longest_lifetime = match draining.transpose()? {
+        Some(key) => key.longest_lifetime,
+        None => Duration::ZERO,
+    };
+    let (bulk, retry_at) = bulk(store, &rollover).await?;
+    Ok(Some(World {
+        from_state: from.state,
+        to_state: to.map(|key| key.state),
+        older: custody
+            .keys
+            .iter()
+            .filter(|key| {
+                key.secret == rollover.secret
+                    && key.state == KeyState::Retiring
+                    && key.id != rollover.from_key
+                    && rollover.to_key.as_ref() != Some(&key.id)
+            })
+            .map(|key| key.id.clone())
+            .collect(),
+        epoch: custody.epoch,
+        behind: live()
+            .filter(|replica| replica.applied < custody.epoch)
+            .map(|replica| replica.id)
+            .collect(),
+        unsettled: live()
+            .filter(|replica| replica.settled < custody.epoch)
+            .map(|replica| replica.id)
+            .collect(),
+        longest_lifetime,
+        bulk,
+        retry_at,
+        now,
+        rollover,
+    }))
+}
+
+/// How far the present pass is, and when another may follow it.
+async fn bulk(
+    store: &dyn Store,
+    rollover: &Rollover,
+) -> Result<(Bulk, Option<Timestamp>), StoreError> {
+    if rollover.secret.entry().class != Class::Sealing || rollover.pass == 0 {
+        return Ok((Bulk::NotBegun, None));
+    }
+    let Some(pass) = store.pass(rollover.id, rollover.pass).await? else {
+        return Ok((Bulk::NotBegun, None));
+    };
+    let bulk = if pass.finished < pass.ranges { Bulk::Running } else { Bulk::PassDone };
+    let is_fruitless = pass.scanned > 0 && pass.rewrapped == 0;
+    Ok((bulk, is_fruitless.then(|| pass.began_at.plus(LONGEST))))
 }
 
 /// The record of one key in custody.

@@ -24,27 +24,36 @@ const RENEW: &str = "
             WHERE lease_until < rollover.now_ms() - 3600000 AND id <> $1
             FOR UPDATE SKIP LOCKED)
     )
-    INSERT INTO rollover.replica (id, name, version, applied, settled, root_keys, lease_until)
-    VALUES ($1, $2, $3, $4, $5, $7, rollover.now_ms() + $6)
+    INSERT INTO rollover.replica AS known
+        (id, name, version, applied, settled, root_keys, lease_until,
+         registered_at, renewed_at, applied_at, settled_at)
+    SELECT $1, $2, $3, $4, $5, $7, ms + $6, ms, ms, ms, ms FROM rollover.now_ms() AS ms
     ON CONFLICT (id) DO UPDATE SET
         name = excluded.name, version = excluded.version, applied = excluded.applied,
         settled = excluded.settled, root_keys = excluded.root_keys,
-        lease_until = excluded.lease_until
+        lease_until = excluded.lease_until,
+        renewed_at = excluded.renewed_at, left_at = NULL,
+        applied_at = CASE WHEN known.applied = excluded.applied
+            THEN known.applied_at ELSE excluded.applied_at END,
+        settled_at = CASE WHEN known.settled = excluded.settled
+            THEN known.settled_at ELSE excluded.settled_at END
     RETURNING (SELECT epoch FROM rollover.meta), CASE
         WHEN (SELECT (applied, settled) FROM before) IS DISTINCT FROM ($4, $5)
         THEN pg_notify('breeze_rollover', $8) END";
 
 /// Ends a lease that still runs. Served by the primary key.
 const DEREGISTER: &str = "
-    UPDATE rollover.replica SET lease_until = rollover.now_ms()
-    WHERE id = $1 AND lease_until > rollover.now_ms()";
+    UPDATE rollover.replica SET lease_until = ms, left_at = ms
+    FROM rollover.now_ms() AS ms
+    WHERE id = $1 AND lease_until > ms";
 
 /// Every replica whose lease runs or ended within the hour: a row a process.
 const REPLICAS: &str = "
     SELECT id::text, name, version, applied, settled, root_keys, lease_until,
-           lease_until > rollover.now_ms() AS live
-    FROM rollover.replica
-    WHERE lease_until >= rollover.now_ms() - 3600000
+           lease_until > ms AS live,
+           registered_at, renewed_at, applied_at, settled_at, left_at, ms AS as_of
+    FROM rollover.replica, rollover.now_ms() AS ms
+    WHERE lease_until >= ms - 3600000
     ORDER BY replica.id";
 
 /// Every beat that is under way is over, and none begins until the transaction ends:

@@ -19,12 +19,19 @@ const IS_KNOWN: &str = "
 
 /// The lease anew, and the present epoch. Served by the primary key.
 const RENEW: &str = "
-    INSERT INTO rollover_replica (id, name, version, applied, settled, root_keys, lease_until)
-    VALUES ($1, $2, $3, $4, $5, $7, (SELECT ms FROM rollover_now) + $6)
+    INSERT INTO rollover_replica AS known
+        (id, name, version, applied, settled, root_keys, lease_until,
+         registered_at, renewed_at, applied_at, settled_at)
+    SELECT $1, $2, $3, $4, $5, $7, ms + $6, ms, ms, ms, ms FROM rollover_now WHERE true
     ON CONFLICT (id) DO UPDATE SET
         name = excluded.name, version = excluded.version, applied = excluded.applied,
         settled = excluded.settled, root_keys = excluded.root_keys,
-        lease_until = excluded.lease_until
+        lease_until = excluded.lease_until,
+        renewed_at = excluded.renewed_at, left_at = NULL,
+        applied_at = CASE WHEN known.applied = excluded.applied
+            THEN known.applied_at ELSE excluded.applied_at END,
+        settled_at = CASE WHEN known.settled = excluded.settled
+            THEN known.settled_at ELSE excluded.settled_at END
     RETURNING (SELECT epoch FROM rollover_meta)";
 
 /// Leases that ended an hour ago: the table has a row a process.
@@ -33,15 +40,17 @@ const FORGET: &str =
 
 /// Ends a lease that still runs. Served by the primary key.
 const DEREGISTER: &str = "
-    UPDATE rollover_replica SET lease_until = (SELECT ms FROM rollover_now)
-    WHERE id = $1 AND lease_until > (SELECT ms FROM rollover_now)";
+    UPDATE rollover_replica SET lease_until = ms, left_at = ms
+    FROM rollover_now
+    WHERE id = $1 AND lease_until > ms";
 
 /// Every replica whose lease runs or ended within the hour: a row a process.
 const REPLICAS: &str = "
     SELECT id, name, version, applied, settled, root_keys, lease_until,
-           lease_until > (SELECT ms FROM rollover_now) AS live
-    FROM rollover_replica
-    WHERE lease_until >= (SELECT ms FROM rollover_now) - 3600000
+           lease_until > ms AS live,
+           registered_at, renewed_at, applied_at, settled_at, left_at, ms AS as_of
+    FROM rollover_replica, rollover_now
+    WHERE lease_until >= ms - 3600000
     ORDER BY id";
 
 /// What each live replica holds: a row a process.

@@ -23,6 +23,12 @@ pub(crate) struct ReplicaRow {
     root_keys: String,
     live: bool,
     lease_until: i64,
+    registered_at: Option<i64>,
+    renewed_at: Option<i64>,
+    applied_at: Option<i64>,
+    settled_at: Option<i64>,
+    left_at: Option<i64>,
+    as_of: i64,
 }
 
 impl TryFrom<ReplicaRow> for ReplicaRecord {
@@ -38,6 +44,12 @@ impl TryFrom<ReplicaRow> for ReplicaRecord {
             root_keys: root_keys(&row.root_keys)?,
             live: row.live,
             lease_until: Timestamp::from_millis(row.lease_until),
+            registered_at: row.registered_at.map(Timestamp::from_millis),
+            renewed_at: row.renewed_at.map(Timestamp::from_millis),
+            applied_at: row.applied_at.map(Timestamp::from_millis),
+            settled_at: row.settled_at.map(Timestamp::from_millis),
+            left_at: row.left_at.map(Timestamp::from_millis),
+            as_of: Timestamp::from_millis(row.as_of),
         })
     }
 }

@@ -6,6 +6,7 @@ pub(crate) mod demo;
 pub(crate) mod guard;
 pub(crate) mod keys;
 pub(crate) mod migrate;
+pub(crate) mod replicas;
 pub(crate) mod rewrap;
 pub(crate) mod rollover;
 pub(crate) mod root_key;
