@@ -205,6 +205,7 @@ async fn member(database: &Database) -> Arc<Replica> {
         target: Target::Bound,
         lease: Duration::from_secs(15),
         poll: POLL,
+        accepts_while_fenced: false,
         clock: Arc::new(SystemClock),
     };
     membership.join().await.unwrap().replica

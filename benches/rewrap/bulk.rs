@@ -52,6 +52,7 @@ impl Bulk {
             target: Target::Bound,
             lease: Duration::from_secs(15),
             poll: Duration::from_secs(1),
+            accepts_while_fenced: false,
             clock: Arc::new(SystemClock),
         }
         .join()
@@ -80,6 +81,7 @@ impl Bulk {
             blocked_by: None,
             accept_quarantined: false,
             report: None,
+            cut_off: None,
         };
         let begin = Change {
             rollover: Some(RolloverChange::Begin {

@@ -11,6 +11,7 @@
 //! | `POST /rollovers/{id}/destroy` | erases the retired key, after the backup horizon |
 //! | `GET /census` | what every registered column holds, by form and key |
 //! | `GET /replicas` | who serves, how far each is, and what is awaited from it |
+//! | `POST /replicas/{id}/deregister` | notes that one without a lease is stopped for good |
 //! | `GET /root-key` | how far a rollover of the root key is |
 //! | `GET /lazy` | what lazy rewrap did in the process that answers |
 //! | `GET /audit` | the audit trail, newest first |
@@ -24,6 +25,7 @@
 mod body;
 mod guard;
 mod problem;
+mod replicas;
 mod rollovers;
 mod views;
 
@@ -56,7 +58,8 @@ pub fn router(operator: Operator) -> Result<Router, NoKeyring> {
     Ok(Router::new()
         .route("/secrets", get(views::secrets))
         .route("/census", get(views::census))
-        .route("/replicas", get(views::replicas))
+        .route("/replicas", get(replicas::list))
+        .route("/replicas/{id}/deregister", post(replicas::deregister))
         .route("/root-key", get(views::root_key))
         .route("/lazy", get(views::lazy))
         .route("/audit", get(views::audit))

@@ -33,6 +33,8 @@ impl From<Refusal> for Problem {
             Refusal::Drive(DriveError::Store(StoreError::Newer(_))) => {
                 Self::conflict(detail).coded("newer_version")
             }
+            Refusal::NoReplica(_) => Self::not_found(detail).coded("no_such_replica"),
+            Refusal::ReplicaLives { .. } => Self::conflict(detail).coded("replica_lives"),
             Refusal::Drive(error) => unavailable(&error),
         }
     }

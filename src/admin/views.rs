@@ -1,4 +1,4 @@
-//! What can be read: inventory, census, replicas, audit trail.
+//! What can be read: inventory, census, audit trail.
 
 use axum::{
     Json,
@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::Admin;
 use crate::{
-    operator::{Census, Refusal, Replicas, RootKeyView},
+    operator::{Census, Refusal, RootKeyView},
     problem::Problem,
     worker::LazyTotals,
 };
@@ -21,10 +21,6 @@ pub(super) async fn secrets(State(admin): State<Admin>) -> Result<Json<Value>, P
 
 pub(super) async fn census(State(admin): State<Admin>) -> Result<Json<Census>, Problem> {
     Ok(Json(admin.operator.census().await?))
-}
-
-pub(super) async fn replicas(State(admin): State<Admin>) -> Result<Json<Replicas>, Problem> {
-    Ok(Json(admin.operator.replicas().await?))
 }
 
 pub(super) async fn root_key(State(admin): State<Admin>) -> Result<Json<RootKeyView>, Problem> {

@@ -183,6 +183,7 @@ impl Setup {
             target: self.target,
             lease: self.lease,
             poll: self.poll,
+            accepts_while_fenced: self.accepts_while_fenced,
             clock: self.clock,
         }
         .join()

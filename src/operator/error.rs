@@ -3,7 +3,7 @@
 use crate::{
     catalog::Secret,
     clock::Timestamp,
-    ids::{KeyId, RolloverId},
+    ids::{KeyId, ReplicaId, RolloverId},
     keyring::sources::ValueFault,
     replica::ReplicaError,
     rollover::{IllegalTransition, Phase},
@@ -63,6 +63,19 @@ pub enum Refusal {
     Horizon {
         /// Which key.
         key: KeyId,
+        /// Until when.
+        until: Timestamp,
+    },
+    /// There is no such replica.
+    #[error("there is no replica {0}; GET /admin/replicas lists them")]
+    NoReplica(ReplicaId),
+    /// It is not stopped.
+    #[error(
+        "the lease of replica {replica} runs until {until}; stop the process, and it leaves by itself"
+    )]
+    ReplicaLives {
+        /// Which replica.
+        replica: ReplicaId,
         /// Until when.
         until: Timestamp,
     },

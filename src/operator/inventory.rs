@@ -149,13 +149,16 @@ impl Operator {
             .collect())
     }
 
-    /// One rollover with how far it is.
+    /// One rollover with how far it is, and who may still accept the key that it retired.
     ///
     /// # Errors
     /// [`Refusal::NotFound`] when there is none of this id.
     pub async fn inspect(&self, id: RolloverId) -> Result<RolloverView, Refusal> {
-        let rollover = self.rollover(id).await?;
+        let mut rollover = self.rollover(id).await?;
         let store = self.worker.replica().store();
+        if let Some(awaited) = rollover.cut_off.as_mut().filter(|cut_off| cut_off.at.is_none()) {
+            awaited.replicas = store.acceptors(id).await?;
+        }
         let pass = store.pass(id, rollover.pass).await?;
         let until = if rollover.phase.is_active() {
             self.worker.replica().clock().now()

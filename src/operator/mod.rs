@@ -29,7 +29,7 @@ use crate::{
     envelope::Target,
     ids::RolloverId,
     keyring::{KeyState, Origin, SEAL_LIMIT, sources::check_value},
-    rollover::{Action, Blocker, Mode, Phase, Rollover, World, plan},
+    rollover::{Acceptor, Action, Blocker, Mode, Phase, Rollover, World, plan},
     store::{Actor, Change, Committed, step},
     worker::{LazyRewrap, LazyTotals, Next, Worker, primary},
 };
@@ -134,6 +134,7 @@ impl Operator {
             blocked_by: None,
             accept_quarantined: false,
             report: None,
+            cut_off: None,
         };
         let supplied = match request.value {
             None => None,
@@ -258,11 +259,14 @@ impl Operator {
             self.change(id, actor, why, |step| Ok(step.accept_quarantined())).await?;
         }
         match self.worker.drive(id).await? {
+            // Retired; whether it is accepted anywhere is not for this call to await.
+            Next::After(_, Blocker::Accepted(_) | Blocker::Unfenced(_)) | Next::Never => {
+                self.rollover(id).await
+            }
             Next::After(_, blocker) => {
                 let told = self.rollover(id).await?.blocked_by;
                 Err(Refusal::StillNeeded(told.unwrap_or_else(|| blocker.to_string())))
             }
-            Next::Never => self.rollover(id).await,
         }
     }
 
@@ -297,7 +301,7 @@ impl Operator {
     ///
     /// # Errors
     /// [`Refusal::Horizon`] within the backup horizon, [`Refusal::StillNeeded`]
-    /// when the census finds something under the key.
+    /// when a replica may still accept the key, or the census finds something under it.
     pub async fn destroy(
         &self,
         id: RolloverId,
@@ -320,6 +324,9 @@ impl Operator {
         let until = key.retired_at.unwrap_or(world.now).plus(self.horizon);
         if world.now < until {
             return Err(Refusal::Horizon { key: key.id.clone(), until });
+        }
+        if rollover.awaited_cut_off().is_some() && world.proven_cut_off().is_none() {
+            return Err(Refusal::StillNeeded(accepted_by(&world.acceptors)));
         }
         if rollover.secret.entry().class == Class::Sealing {
             let survey = store.survey(self.worker.registry()).await?;
@@ -383,6 +390,15 @@ fn blocker(action: Action) -> Option<Blocker> {
         Action::Wait(blocker) => Some(blocker),
         _ => None,
     }
+}
+
+/// Who may still accept a retired key, by name.
+fn accepted_by(acceptors: &[Acceptor]) -> String {
+    let accepting = acceptors.iter().filter(|acceptor| acceptor.acceptance.ended_at().is_none());
+    let told: Vec<_> = accepting
+        .map(|acceptor| format!("replica {} {}", acceptor.name, acceptor.acceptance))
+        .collect();
+    format!("it may still be accepted: {}", told.join("; "))
 }
 
 fn active(step: &step::Step<'_>) -> Result<(), Refusal> {

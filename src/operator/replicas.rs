@@ -2,16 +2,19 @@
 //!
 //! 1. What is awaited is what the planner waits for, and nothing else.
 //! 2. Times are the database's: a lease is judged by no other clock.
+//! 3. A replica is deregistered by an operator only when its lease is over.
 
 use serde::Serialize;
 
-use super::{Operator, Refusal};
+use serde_json::json;
+
+use super::{Operator, Refusal, checked_reason};
 use crate::{
     catalog::Secret,
     clock::Timestamp,
     ids::{Epoch, ReplicaId, RolloverId},
-    rollover::{Action, Blocker, World, plan},
-    store::{ReplicaRecord, Store},
+    rollover::{Acceptor, Action, Blocker, Rollover, World, plan},
+    store::{Actor, AuditEntry, Change, Committed, Outcome, ReplicaRecord, Store},
     worker::observe,
 };
 
@@ -64,17 +67,8 @@ pub enum Acknowledgement {
     Applied,
     /// No request holds an older keychain.
     Settled,
-}
-
-impl Acknowledgement {
-    /// Its name in JSON.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Applied => "applied",
-            Self::Settled => "settled",
-        }
-    }
+    /// No request holds a keychain with the key that was retired.
+    CutOff,
 }
 
 impl Operator {
@@ -85,6 +79,39 @@ impl Operator {
     pub async fn replicas(&self) -> Result<Replicas, Refusal> {
         let replica = self.worker.replica();
         replicas(replica.store().as_ref(), replica.clock().now()).await
+    }
+
+    /// Notes that a replica without a lease is stopped for good, so that it accepts
+    /// nothing. Only one that accepts without a lease is waited for until then.
+    ///
+    /// # Errors
+    /// [`Refusal::NoReplica`], or [`Refusal::ReplicaLives`] while its lease runs.
+    pub async fn deregister(&self, id: ReplicaId, actor: Actor, why: &str) -> Result<(), Refusal> {
+        let reason = checked_reason(why)?;
+        let replica = self.worker.replica();
+        let known = replica.store().replicas().await?.into_iter().find(|known| known.id == id);
+        let known = known.ok_or(Refusal::NoReplica(id))?;
+        if known.live {
+            return Err(Refusal::ReplicaLives { replica: id, until: known.lease_until });
+        }
+        if known.left_at.is_some() {
+            return Ok(());
+        }
+        let entry = AuditEntry {
+            at: replica.clock().now(),
+            actor,
+            action: "replica.deregister".to_owned(),
+            resource_type: "replica",
+            resource_id: Some(id.0),
+            resource_name: Some(known.name),
+            details: json!({ "reason": reason, "leaseUntil": known.lease_until }),
+            outcome: Outcome::Success,
+        };
+        let change = Change { stopped: Some(id), audit: vec![entry], ..Change::default() };
+        match self.worker.commit(&change).await? {
+            Committed::Done(_) => Ok(()),
+            Committed::Busy(_) | Committed::Conflict => Err(Refusal::Conflict),
+        }
     }
 }
 
@@ -98,6 +125,9 @@ pub async fn replicas(store: &dyn Store, now: Timestamp) -> Result<Replicas, Ref
         if let Some(world) = observe(store, rollover.id, now).await? {
             awaited.extend(awaited_by(world));
         }
+    }
+    for rollover in store.awaiting_cut_off().await? {
+        awaited.extend(awaited_for_cut_off(&rollover, &store.acceptors(rollover.id).await?));
     }
     let view = |replica: ReplicaRecord| {
         let left = |until: Timestamp, at: Timestamp| until.since(at).as_secs_f64();
@@ -116,6 +146,23 @@ pub async fn replicas(store: &dyn Store, now: Timestamp) -> Result<Replicas, Ref
     Ok(Replicas {
         epoch: store.epoch().await?,
         replicas: store.replicas().await?.into_iter().map(view).collect(),
+    })
+}
+
+/// Whom `rollover` waits for before it says that the retired key is cut off.
+fn awaited_for_cut_off<'a>(
+    rollover: &'a Rollover,
+    acceptors: &'a [Acceptor],
+) -> impl Iterator<Item = (ReplicaId, Awaited)> + 'a {
+    let accepting = acceptors.iter().filter(|acceptor| acceptor.acceptance.ended_at().is_none());
+    accepting.map(|acceptor| {
+        let awaited = Awaited {
+            rollover: rollover.id,
+            secret: rollover.secret,
+            epoch: acceptor.epoch,
+            acknowledgement: Acknowledgement::CutOff,
+        };
+        (acceptor.replica, awaited)
     })
 }
 

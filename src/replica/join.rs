@@ -52,6 +52,9 @@ pub struct Membership {
     pub lease: Duration,
     /// How often it polls, and renews.
     pub poll: Duration,
+    /// Whether its layers go on accepting once its lease has run out: then others wait
+    /// for it even so.
+    pub accepts_while_fenced: bool,
     /// Its clock.
     pub clock: Arc<dyn Clock>,
 }
@@ -89,6 +92,7 @@ impl Membership {
             target: self.target,
             lease: self.lease,
             poll: self.poll,
+            accepts_while_fenced: self.accepts_while_fenced,
             budgets: SealBudgets::default(),
             handle: KeychainHandle::new(nothing()),
             snapshots: Mutex::new(Snapshots::new(nothing())),
@@ -207,6 +211,7 @@ impl Replica {
             blocked_by: None,
             accept_quarantined: false,
             report: None,
+            cut_off: None,
         };
         let id = rollover.id;
         let change = step::begin(rollover, Some(key), true, Actor::System)

@@ -63,6 +63,7 @@ pub struct Replica {
     signs: Vec<(Secret, Duration)>,
     lease: Duration,
     poll: Duration,
+    accepts_while_fenced: bool,
     budgets: SealBudgets,
     handle: KeychainHandle,
     snapshots: Mutex<Snapshots>,

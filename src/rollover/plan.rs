@@ -10,6 +10,7 @@ use crate::{
 };
 
 use super::{
+    cut_off::{Acceptance, Acceptor, CutOff},
     phase::Phase,
     record::{Mode, Rollover},
 };
@@ -32,6 +33,9 @@ pub struct World {
     pub behind: Vec<ReplicaId>,
     /// Live replicas on which a request still holds an older keychain.
     pub unsettled: Vec<ReplicaId>,
+    /// Every replica that was live when the rollover retired a key; none once that
+    /// key is cut off.
+    pub acceptors: Vec<Acceptor>,
     /// The longest lifetime that the draining key signed (signing secrets).
     pub longest_lifetime: Duration,
     /// How far the bulk rewrap of this pass is (sealing secrets).
@@ -91,6 +95,8 @@ pub enum Action {
     Revert,
     /// Retire the new key: the rolling back is complete.
     FinishRollingBack,
+    /// Note that no replica accepts the retired key.
+    CutOff,
     /// Nothing to do before something changes.
     Wait(Blocker),
     /// The rollover is at its end.
@@ -109,6 +115,14 @@ pub enum Blocker {
     /// Requests that began under an older keychain.
     #[error("requests that began under an older keychain are in flight on {0} replica(s)")]
     InFlight(usize),
+    /// Live replicas that may still accept the retired key.
+    #[error("{0} live replica(s) have not acknowledged that the retired key is not accepted")]
+    Accepted(usize),
+    /// Replicas without a lease that may still accept the retired key.
+    #[error(
+        "{0} replica(s) without a lease are configured to accept even so; bring them back, or stop them and deregister them"
+    )]
+    Unfenced(usize),
     /// What the old key signed is still within its lifetime.
     #[error(
         "tokens of the old key are accepted until {0}, when the longest lifetime that it signed has passed"
@@ -153,8 +167,15 @@ const fn wait(blocker: Blocker) -> Planned {
 #[must_use]
 pub fn plan(world: &World) -> Planned {
     let rollover = &world.rollover;
+    // Told whatever else stands still: it is a fact, and no step.
+    if world.proven_cut_off().is_some() {
+        return planned(Action::CutOff, "no replica accepts the retired key any more");
+    }
     if !rollover.phase.is_active() {
-        return planned(Action::Rest, "the rollover is at its end");
+        return match rollover.awaited_cut_off() {
+            Some(_) => wait(still_accepted(&world.acceptors)),
+            None => planned(Action::Rest, "the rollover is at its end"),
+        };
     }
     if rollover.paused_at.is_some() {
         return wait(Blocker::Paused);
@@ -175,6 +196,23 @@ pub fn plan(world: &World) -> Planned {
         Phase::Drained => retire(world),
         Phase::RollingBack => roll_back(world),
         _ => wait(Blocker::Replicas(world.behind.len())),
+    }
+}
+
+impl World {
+    /// The cut-off that the rollover waits for, if nobody accepts the key any more.
+    #[must_use]
+    pub fn proven_cut_off(&self) -> Option<CutOff> {
+        self.rollover.awaited_cut_off()?.proven(&self.acceptors)
+    }
+}
+
+/// Who keeps the retired key from being cut off: live replicas first, since they go by.
+fn still_accepted(acceptors: &[Acceptor]) -> Blocker {
+    let count = |is: fn(Acceptance) -> bool| acceptors.iter().filter(|a| is(a.acceptance)).count();
+    match count(|acceptance| matches!(acceptance, Acceptance::LeaseRuns { .. })) {
+        0 => Blocker::Unfenced(count(|acceptance| acceptance.ended_at().is_none())),
+        live => Blocker::Accepted(live),
     }
 }
 
@@ -291,6 +329,7 @@ mod tests {
                 blocked_by: None,
                 accept_quarantined: false,
                 report: None,
+                cut_off: None,
             },
             from_state,
             to_state,
@@ -298,6 +337,7 @@ mod tests {
             epoch: Epoch(7),
             behind: vec![],
             unsettled: vec![],
+            acceptors: vec![],
             longest_lifetime: Duration::from_secs(900),
             bulk: Bulk::NotBegun,
             retry_at: None,
@@ -398,6 +438,36 @@ mod tests {
         assert_eq!(action(&world), Action::BeginPass);
         world.bulk = Bulk::Counted { stale: 0, quarantined: 0, unseen: 0 };
         assert_eq!(action(&world), Action::FinishRollingBack);
+    }
+
+    #[test]
+    fn a_retired_key_is_cut_off_once_nobody_accepts_it_and_holds_up_nothing_else() {
+        let acceptor = |acceptance| Acceptor {
+            replica: ReplicaId::new(),
+            name: "api".to_owned(),
+            epoch: Epoch(7),
+            acceptance,
+        };
+        let at = Timestamp::from_seconds;
+        let acknowledged = acceptor(Acceptance::Acknowledged { at: at(201) });
+        let runs = acceptor(Acceptance::LeaseRuns { until: at(215) });
+        let unfenced = acceptor(Acceptance::AcceptsWhenFenced { since: at(199) });
+
+        let mut world = world(Secret::JwtSecret, Mode::Hard, Phase::Retired);
+        assert_eq!(action(&world), Action::Rest, "an older version retired it");
+        world.rollover.cut_off = Some(CutOff::awaited(world.rollover.from_key.clone(), at(200)));
+        world.acceptors = vec![acknowledged.clone(), runs, unfenced.clone()];
+        assert_eq!(action(&world), Action::Wait(Blocker::Accepted(1)));
+        world.acceptors.remove(1);
+        assert_eq!(action(&world), Action::Wait(Blocker::Unfenced(1)));
+        world.rollover.phase = Phase::Promoted;
+        assert_eq!(action(&world), Action::Drain, "it goes on meanwhile");
+
+        world.acceptors = vec![acknowledged];
+        world.rollover.paused_at = Some(world.now);
+        assert_eq!(action(&world), Action::CutOff, "also while it is paused");
+        world.rollover.cut_off = world.proven_cut_off();
+        assert_eq!(action(&world), Action::Wait(Blocker::Paused), "and once");
     }
 
     #[test]

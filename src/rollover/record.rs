@@ -11,7 +11,7 @@ use crate::{
     ids::{KeyId, RolloverId},
 };
 
-use super::phase::Phase;
+use super::{cut_off::CutOff, phase::Phase};
 
 /// How a rollover treats what the old key made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -99,9 +99,17 @@ pub struct Rollover {
     pub accept_quarantined: bool,
     /// What a dry run found, or what the end of a real run counted.
     pub report: Option<serde_json::Value>,
+    /// The cut-off of the key that it has retired, once it has.
+    pub cut_off: Option<CutOff>,
 }
 
 impl Rollover {
+    /// The cut-off that it waits for, if it waits for one.
+    #[must_use]
+    pub fn awaited_cut_off(&self) -> Option<&CutOff> {
+        self.cut_off.as_ref().filter(|cut_off| cut_off.at.is_none())
+    }
+
     /// The key that runs dry in this phase, if one does.
     #[must_use]
     pub const fn draining_key(&self) -> Option<&KeyId> {

@@ -63,6 +63,7 @@ async fn one_range(store: &impl Store) -> RolloverId {
         blocked_by: None,
         accept_quarantined: false,
         report: None,
+        cut_off: None,
     };
     let id = rollover.id;
     let range = NewRange {

@@ -33,8 +33,9 @@ use futures_util::{StreamExt, stream};
 pub use error::StoreError;
 pub use guard::{GUARD_CONSTRAINT, Guarding, TableGuard};
 pub use record::{
-    Actor, AuditEntry, AuditRecord, Beat, Change, Committed, Custody, KeyChange, KeyRecord, Lease,
-    NewRange, Outcome, PassProgress, Progress, Quarantined, Range, ReplicaRecord, RolloverChange,
+    Acceptors, Actor, AuditEntry, AuditRecord, Beat, Change, Committed, Custody, KeyChange,
+    KeyRecord, Lease, NewRange, Outcome, PassProgress, Progress, Quarantined, Range, ReplicaRecord,
+    RolloverChange,
 };
 pub use rows::{
     ColumnCensus, ColumnFault, Row, Rows, SAMPLE, Survey, TableShape, Update, Window, Written,
@@ -47,7 +48,7 @@ use crate::{
     column::{Registry, Table},
     ids::{Epoch, KeyId, ReplicaId, RolloverId},
     material::Fingerprint,
-    rollover::Rollover,
+    rollover::{Acceptor, Rollover},
 };
 
 /// Keys, rollovers, replicas, passes and the audit trail.
@@ -113,12 +114,15 @@ pub trait Store: Rows + fmt::Debug + Send + Sync + 'static {
 
     /// Registers a replica, or renews its lease and notes the epochs that it reports.
     /// Other epochs than before are told to every replica ([`Store::signals`]).
+    /// Queues with [`Store::commit`]: a replica is either there when a change is made,
+    /// or told of the epoch that it makes.
     async fn renew(&self, beat: &Beat) -> Result<Lease, StoreError>;
 
-    /// Ends a replica's lease at once.
+    /// Ends a replica's lease at once: it accepts nothing any more.
     async fn deregister(&self, replica: ReplicaId) -> Result<(), StoreError>;
 
-    /// Every replica whose lease has not been over for an hour, with whether it is live.
+    /// Every replica whose lease has not been over for an hour, and every one that may
+    /// still accept a retired key, with whether it is live.
     async fn replicas(&self) -> Result<Vec<ReplicaRecord>, StoreError>;
 
     /// One rollover.
@@ -135,6 +139,14 @@ pub trait Store: Rows + fmt::Debug + Send + Sync + 'static {
     /// Rollovers in progress, dry runs among them, oldest first. One of a secret or
     /// phase that this version does not know is left out: a newer version drives it.
     async fn active_rollovers(&self) -> Result<Vec<Rollover>, StoreError>;
+
+    /// Rollovers that have retired a key which may still be accepted, oldest first. One
+    /// of a secret or phase that this version does not know is left out.
+    async fn awaiting_cut_off(&self) -> Result<Vec<Rollover>, StoreError>;
+
+    /// Every acceptor of the key that `rollover` retired, with whether it accepts it
+    /// now; none once they are forgotten.
+    async fn acceptors(&self, rollover: RolloverId) -> Result<Vec<Acceptor>, StoreError>;
 
     /// How far the ranges of one pass are; `None` when the pass has no ranges yet.
     async fn pass(

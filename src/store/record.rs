@@ -67,8 +67,24 @@ pub struct Change {
     /// pass begins when its rollover was last updated. One that is there already is a
     /// conflict.
     pub ranges: Vec<NewRange>,
+    /// What becomes of the acceptors of the key that the rollover retires.
+    pub acceptors: Option<Acceptors>,
+    /// A replica without a lease that is stopped for good, as an operator knows. One
+    /// whose lease runs, or that has left, is a conflict.
+    pub stopped: Option<ReplicaId>,
     /// What the audit trail tells of it.
     pub audit: Vec<AuditEntry>,
+}
+
+/// What becomes of the acceptors of a retired key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Acceptors {
+    /// Every replica that may accept it at this moment is noted: those whose lease
+    /// runs, and those that accept without one. They are to acknowledge the epoch that
+    /// this change makes.
+    Note,
+    /// They are forgotten: the key is cut off, or is to be accepted again.
+    Forget,
 }
 
 /// How a rollover changes.
@@ -85,6 +101,16 @@ pub enum RolloverChange {
     /// It moves: the row is replaced if its revision is still one below
     /// `rollover.revision`.
     Move(Box<Rollover>),
+}
+
+impl RolloverChange {
+    /// Which rollover changes.
+    #[must_use]
+    pub const fn id(&self) -> RolloverId {
+        match self {
+            Self::Begin { rollover, .. } | Self::Move(rollover) => rollover.id,
+        }
+    }
 }
 
 /// How one key changes.
@@ -148,6 +174,8 @@ pub struct Beat {
     pub root_keys: Vec<Fingerprint>,
     /// How long the lease shall last.
     pub lease: Duration,
+    /// Whether it goes on accepting when its lease is over.
+    pub accepts_when_fenced: bool,
 }
 
 /// A renewed lease.
@@ -187,6 +215,8 @@ pub struct ReplicaRecord {
     pub applied_at: Option<Timestamp>,
     /// When it reported `settled` first.
     pub settled_at: Option<Timestamp>,
+    /// Whether it goes on accepting when its lease is over.
+    pub accepts_when_fenced: bool,
     /// When it gave up its lease, if it did.
     pub left_at: Option<Timestamp>,
     /// When all this was so.

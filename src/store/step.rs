@@ -12,10 +12,12 @@ use crate::{
     clock::Timestamp,
     ids::KeyId,
     keyring::KeyState,
-    rollover::{Event, IllegalTransition, Mode, Rollover},
+    rollover::{CutOff, Event, IllegalTransition, Mode, Phase, Rollover},
 };
 
-use super::{Actor, AuditEntry, Change, KeyChange, KeyRecord, NewRange, Outcome, RolloverChange};
+use super::{
+    Acceptors, Actor, AuditEntry, Change, KeyChange, KeyRecord, NewRange, Outcome, RolloverChange,
+};
 
 /// A step of a rollover that is about to become a change.
 #[derive(Debug, Clone)]
@@ -79,7 +81,10 @@ impl Step<'_> {
             self.moves(&next.from_key, KeyState::Primary, old),
             self.moves_new(KeyState::Staged, KeyState::Primary),
         ];
-        Ok(self.change("promote", next, keys))
+        match next.mode {
+            Mode::Graceful => Ok(self.change("promote", next, keys)),
+            Mode::Hard => Ok(self.change_retiring("promote", next, keys)),
+        }
     }
 
     /// Every live replica uses the present primary, and nothing else.
@@ -131,10 +136,11 @@ impl Step<'_> {
         next.report = Some(report);
         let retires = |key| self.moves(key, KeyState::Retiring, KeyState::Retired);
         let mut keys: Vec<_> = older.iter().map(retires).collect();
-        if self.from_state != KeyState::Retired {
-            keys.push(self.moves(&next.from_key, self.from_state, KeyState::Retired));
+        if self.from_state == KeyState::Retired {
+            return Ok(self.change("retire", next, keys));
         }
-        Ok(self.change("retire", next, keys))
+        keys.push(self.moves(&next.from_key, self.from_state, KeyState::Retired));
+        Ok(self.change_retiring("retire", next, keys))
     }
 
     /// The retired old key is accepted again, before it can be primary.
@@ -168,7 +174,23 @@ impl Step<'_> {
         let mut next = self.after(Event::NothingLeft)?;
         next.report = Some(report);
         let keys = vec![self.moves_new(KeyState::Retiring, KeyState::Retired)];
-        Ok(self.change("finish_rolling_back", next, keys))
+        Ok(self.change_retiring("finish_rolling_back", next, keys))
+    }
+
+    /// No replica accepts the retired key any more, as `cut_off` proves. The rollover
+    /// has not moved by it.
+    #[must_use]
+    pub fn cut_off(&self, cut_off: CutOff) -> Change {
+        let mut next = self.again();
+        next.updated_at = self.rollover.updated_at;
+        next.cut_off = Some(cut_off);
+        let told = json!(next.cut_off);
+        let mut change = self.change("cut_off", next, vec![]);
+        change.acceptors = Some(Acceptors::Forget);
+        for entry in &mut change.audit {
+            entry.details["cutOff"] = told.clone();
+        }
+        change
     }
 
     /// The operator wants the old key back. Before promotion the rollover is
@@ -183,10 +205,13 @@ impl Step<'_> {
             next.settled_at = None;
             next.pass += 1;
             next.accept_quarantined = false;
+            next.cut_off = None;
         } else if next.to_key.is_some() {
             keys.push(self.moves_new(KeyState::Staged, KeyState::Retired));
         }
-        Ok(self.change("roll_back", next, keys))
+        let mut change = self.change("roll_back", next, keys);
+        change.acceptors = Some(Acceptors::Forget);
+        Ok(change)
     }
 
     /// Nothing moves until it is resumed.
@@ -243,14 +268,17 @@ impl Step<'_> {
     fn again(&self) -> Rollover {
         let mut next = self.rollover.clone();
         next.revision += 1;
-        next.updated_at = self.now;
         next.blocked_by = None;
+        if next.phase.is_active() {
+            next.updated_at = self.now;
+        }
         next
     }
 
     fn after(&self, event: Event) -> Result<Rollover, IllegalTransition> {
         let mut next = self.again();
         next.phase = next.phase.next(event)?;
+        next.updated_at = self.now;
         Ok(next)
     }
 
@@ -269,7 +297,18 @@ impl Step<'_> {
     fn change(&self, verb: &str, next: Rollover, keys: Vec<KeyChange>) -> Change {
         let audit = vec![entry(verb, &next, self.actor.clone(), self.because, self.now)];
         let rollover = Some(RolloverChange::Move(Box::new(next)));
-        Change { rollover, keys, audit, ranges: vec![] }
+        Change { rollover, keys, audit, ..Change::default() }
+    }
+
+    /// A change by which the key that runs dry, or ran dry, is accepted no more: whoever
+    /// accepts it at that moment is waited for.
+    fn change_retiring(&self, verb: &str, mut next: Rollover, keys: Vec<KeyChange>) -> Change {
+        let key = match next.phase {
+            Phase::RolledBack => next.to_key.as_ref().unwrap_or(&next.from_key),
+            _ => &next.from_key,
+        };
+        next.cut_off = Some(CutOff::awaited(key.clone(), self.now));
+        Change { acceptors: Some(Acceptors::Note), ..self.change(verb, next, keys) }
     }
 }
 
@@ -292,7 +331,7 @@ pub fn begin(
     }
     let audit = vec![entry("request", &rollover, actor, &rollover.reason, rollover.created_at)];
     let rollover = RolloverChange::Begin { rollover: Box::new(rollover), alongside };
-    Ok(Change { rollover: Some(rollover), keys, audit, ranges: vec![] })
+    Ok(Change { rollover: Some(rollover), keys, audit, ..Change::default() })
 }
 
 fn entry(verb: &str, after: &Rollover, actor: Actor, because: &str, at: Timestamp) -> AuditEntry {

@@ -145,6 +145,10 @@ impl Worker {
             Action::Restage => step.restage(),
             Action::Revert => step.revert(),
             Action::FinishRollingBack => step.finish_rolling_back(self.report(world).await?)?,
+            Action::CutOff => match world.proven_cut_off() {
+                Some(cut_off) => step.cut_off(cut_off),
+                None => return Ok(()),
+            },
             Action::TakeCensus | Action::Wait(_) | Action::Rest => return Ok(()),
         };
         let committed = self.commit(&change).await?;
@@ -279,10 +283,14 @@ pub(super) const LONGEST: Duration = Duration::from_secs(60);
 /// this is for what nobody reports.
 fn patience(world: &World, blocker: Blocker) -> Duration {
     match blocker {
-        Blocker::Replicas(_) | Blocker::InFlight(_) | Blocker::Bulk => Duration::from_secs(1),
-        Blocker::Lifetime(until) => until.since(world.now).min(LONGEST),
-        Blocker::Paused | Blocker::Stale(_) | Blocker::Quarantined(_) | Blocker::Unseen(_) => {
-            LONGEST
+        Blocker::Replicas(_) | Blocker::InFlight(_) | Blocker::Accepted(_) | Blocker::Bulk => {
+            Duration::from_secs(1)
         }
+        Blocker::Lifetime(until) => until.since(world.now).min(LONGEST),
+        Blocker::Paused
+        | Blocker::Unfenced(_)
+        | Blocker::Stale(_)
+        | Blocker::Quarantined(_)
+        | Blocker::Unseen(_) => LONGEST,
     }
 }

@@ -70,6 +70,10 @@ pub async fn observe(
             .filter(|replica| replica.settled < custody.epoch)
             .map(|replica| replica.id)
             .collect(),
+        acceptors: match rollover.awaited_cut_off() {
+            Some(_) => store.acceptors(id).await?,
+            None => vec![],
+        },
         longest_lifetime,
         bulk,
         retry_at,

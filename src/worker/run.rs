@@ -69,7 +69,10 @@ impl Worker {
             // From before the look: what is reported meanwhile is not slept through.
             let reported = self.replica.reported();
             let next = self.drive(rollover).await?;
-            let soon = matches!(next, Next::After(_, Blocker::Replicas(_) | Blocker::InFlight(_)));
+            let soon = matches!(
+                next,
+                Next::After(_, Blocker::Replicas(_) | Blocker::InFlight(_) | Blocker::Accepted(_))
+            );
             if !soon || began.elapsed() > MOMENTS || self.is_shutting_down() {
                 return Ok(next);
             }
@@ -78,7 +81,12 @@ impl Worker {
     }
 
     async fn tick(&self, queue: &dyn Queue) -> Result<(), DriveError> {
-        for rollover in self.replica.store().active_rollovers().await? {
+        let store = self.replica.store();
+        for rollover in store.active_rollovers().await? {
+            self.look_at(rollover.id, Duration::ZERO).await?;
+        }
+        // One in progress may wait for its cut-off too; the queue makes one look of two.
+        for rollover in store.awaiting_cut_off().await? {
             self.look_at(rollover.id, Duration::ZERO).await?;
         }
         Ok(queue.sweep().await?)

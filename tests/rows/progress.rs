@@ -98,6 +98,7 @@ async fn claimed(db: &Db) -> Range {
         blocked_by: None,
         accept_quarantined: false,
         report: None,
+        cut_off: None,
     };
     let id = rollover.id;
     let change = Change {

@@ -261,6 +261,7 @@ pub(crate) fn rollover(secret: Secret) -> Rollover {
         blocked_by: None,
         accept_quarantined: false,
         report: None,
+        cut_off: None,
     }
 }
 

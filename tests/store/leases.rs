@@ -1,24 +1,28 @@
 //! Replicas and ranges belong to whoever holds the lease, by the database's clock.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use breeze_rollover::{
     catalog::Secret,
     column::RowKey,
     ids::{Epoch, ReplicaId, RolloverId},
-    keyring::KeyState::Primary,
-    rollover::Phase,
-    store::{Beat, Change, Committed, NewRange, Store},
+    keyring::KeyState::{Primary, Staged},
+    rollover::{Acceptance, CutOff, Phase, Rollover},
+    store::{Acceptors, Beat, Change, Committed, NewRange, Store},
 };
 
 use crate::{
-    backend::{Backend, add, at, at_once, begin, done, key, keys, rollover, to_phase},
+    backend::{Backend, Postgres, add, at, at_once, begin, done, key, keys, rollover, to_phase},
     on_both,
 };
 
 on_both! {
     a_replica_is_live_until_its_lease_ends_by_the_databases_clock,
     a_replica_that_leaves_is_not_live_and_is_forgotten_in_time,
+    who_may_accept_a_retired_key_is_noted_and_not_forgotten_before_it_is_cut_off,
     a_range_is_held_by_one_replica_and_taken_over_when_its_lease_ends,
     concurrent_claims_never_share_a_range,
     a_pass_begins_once_and_sums_up_its_ranges,
@@ -36,6 +40,7 @@ fn beat(replica: ReplicaId, applied: u64) -> Beat {
         settled: Epoch(applied.saturating_sub(1)),
         root_keys: vec![],
         lease: LEASE,
+        accepts_when_fenced: false,
     }
 }
 
@@ -72,6 +77,85 @@ async fn a_replica_that_leaves_is_not_live_and_is_forgotten_in_time(on: impl Bac
     on.store().renew(&beat(stays, 0)).await.unwrap();
     let left = on.texts("SELECT name FROM rollover.replica").await;
     assert_eq!(left.len(), 1);
+}
+
+/// The commit by which `rollover` retires a key.
+fn retiring(rollover: &mut Rollover) -> Change {
+    rollover.cut_off = Some(CutOff::awaited(rollover.from_key.clone(), at(60)));
+    let keys = vec![add(key(Secret::JwtSecret, "new", Staged))];
+    Change { keys, acceptors: Some(Acceptors::Note), ..to_phase(rollover, Phase::Retired) }
+}
+
+async fn who_may_accept_a_retired_key_is_noted_and_not_forgotten_before_it_is_cut_off(
+    on: impl Backend,
+) {
+    let store = on.store();
+    let [fast, silent, gone, unfenced, late] = [(); 5].map(|()| ReplicaId::new());
+    let mut rollover = rollover(Secret::JwtSecret);
+    done(store, &begin(&rollover, false)).await;
+    store.renew(&beat(gone, 0)).await.unwrap();
+    store.renew(&Beat { accepts_when_fenced: true, ..beat(unfenced, 0) }).await.unwrap();
+    on.advance_clock(31_000).await;
+    store.renew(&beat(fast, 0)).await.unwrap();
+    store.renew(&beat(silent, 0)).await.unwrap();
+    done(store, &retiring(&mut rollover)).await;
+    store.renew(&beat(late, 1)).await.unwrap();
+    assert_eq!(store.awaiting_cut_off().await.unwrap(), [rollover.clone()]);
+
+    let seen = async || {
+        let acceptors = store.acceptors(rollover.id).await.unwrap();
+        assert!(acceptors.iter().all(|acceptor| acceptor.epoch == Epoch(1)));
+        acceptors.into_iter().map(|a| (a.replica, a.acceptance)).collect::<BTreeMap<_, _>>()
+    };
+    let at_first = seen().await;
+    assert_eq!(at_first.len(), 3, "neither whose lease was over, nor who came later");
+    assert!(matches!(at_first[&fast], Acceptance::LeaseRuns { .. }));
+    let Acceptance::LeaseRuns { until } = at_first[&silent] else { panic!("{at_first:?}") };
+    assert!(matches!(at_first[&unfenced], Acceptance::AcceptsWhenFenced { .. }));
+
+    store.renew(&beat(fast, 1)).await.unwrap();
+    assert!(matches!(seen().await[&fast], Acceptance::LeaseRuns { .. }), "applied, not settled");
+    store.renew(&Beat { settled: Epoch(1), ..beat(fast, 1) }).await.unwrap();
+    let Acceptance::Acknowledged { at: first } = seen().await[&fast] else { panic!("settled") };
+
+    // Two hours later nobody is forgotten who matters, and the moments are the same.
+    on.advance_clock(7_231_000).await;
+    store.renew(&Beat { settled: Epoch(2), ..beat(fast, 2) }).await.unwrap();
+    let later = seen().await;
+    assert_eq!(later[&fast], Acceptance::Acknowledged { at: first });
+    assert_eq!(later[&silent], Acceptance::LeaseRanOut { at: until });
+    let known: Vec<_> = store.replicas().await.unwrap().iter().map(|r| r.id).collect();
+    assert!([fast, silent, unfenced].iter().all(|id| known.contains(id)), "{known:?}");
+    assert_eq!(known.len(), 3);
+
+    let stop = |replica| Change { stopped: Some(replica), ..Change::default() };
+    assert_eq!(store.commit(&stop(fast)).await.unwrap(), Committed::Conflict, "it lives");
+    done(store, &stop(unfenced)).await;
+    assert!(matches!(seen().await[&unfenced], Acceptance::Left { .. }));
+    rollover.cut_off =
+        rollover.cut_off.unwrap().proven(&store.acceptors(rollover.id).await.unwrap());
+    let cut = to_phase(&mut rollover, Phase::Retired);
+    done(store, &Change { acceptors: Some(Acceptors::Forget), ..cut }).await;
+    assert_eq!(store.acceptors(rollover.id).await.unwrap(), []);
+    assert_eq!(store.awaiting_cut_off().await.unwrap(), []);
+    assert_eq!(store.rollover(rollover.id).await.unwrap().unwrap().cut_off, rollover.cut_off);
+}
+
+/// A change is half made when a replica registers: it is told of the change's epoch.
+#[tokio::test(flavor = "multi_thread")]
+#[cfg_attr(not(postgres_tests), ignore = "needs PostgreSQL; tests/run starts one")]
+async fn a_replica_that_registers_while_a_change_is_made_is_told_of_it() {
+    let on = Postgres::fresh().await;
+    let other = on.another().await;
+    let mut change = other.pool().begin().await.unwrap();
+    sqlx::query("SELECT FROM rollover.meta FOR UPDATE").execute(&mut *change).await.unwrap();
+    sqlx::query("UPDATE rollover.meta SET epoch = 1").execute(&mut *change).await.unwrap();
+    let renewing = on.another().await;
+    let renewal = tokio::spawn(async move { renewing.renew(&beat(ReplicaId::new(), 0)).await });
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert!(!renewal.is_finished(), "it waits for the change");
+    change.commit().await.unwrap();
+    assert_eq!(renewal.await.unwrap().unwrap().epoch, Epoch(1));
 }
 
 /// A rollover with one pass of the ranges `users` 0 to `count` - 1.

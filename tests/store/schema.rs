@@ -117,7 +117,8 @@ mod only_postgres {
         "GRANT SELECT ON rollover._migrations TO {role}",
         "GRANT SELECT, INSERT, UPDATE ON rollover.meta, rollover.key, rollover.rollover,
             rollover.range TO {role}",
-        "GRANT SELECT, INSERT, UPDATE, DELETE ON rollover.replica, rollover.quarantine TO {role}",
+        "GRANT SELECT, INSERT, UPDATE, DELETE ON rollover.replica, rollover.acceptor,
+            rollover.quarantine TO {role}",
         "GRANT SELECT, INSERT ON public.audit_logs TO {role}",
     ];
 
@@ -228,6 +229,7 @@ mod only_postgres {
             settled: Epoch(1),
             root_keys: vec![],
             lease: Duration::from_secs(9),
+            accepts_when_fenced: false,
         };
         store.renew(&beat).await.unwrap();
         assert!(matches!(store.migrate().await, Err(StoreError::Privilege(_))));

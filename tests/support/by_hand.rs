@@ -68,6 +68,7 @@ impl ByHand {
             target: Target::Bound,
             lease,
             poll,
+            accepts_while_fenced: false,
             clock,
         }
         .join()

@@ -9,7 +9,7 @@ use breeze_rollover::{
     column::{Aim, Registry, RowKey},
     ids::{Epoch, KeyId, ReplicaId, RolloverId},
     material::Fingerprint,
-    rollover::Rollover,
+    rollover::{Acceptor, Rollover},
     store::{
         AuditEntry, AuditRecord, Beat, Change, ColumnCensus, Committed, Custody, Lease,
         PassProgress, Progress, Quarantined, Range, ReplicaRecord, Row, Rows, Signals, Store,
@@ -208,6 +208,14 @@ impl<S: Script> Store for Double<S> {
 
     async fn active_rollovers(&self) -> Result<Vec<Rollover>, StoreError> {
         self.real.active_rollovers().await
+    }
+
+    async fn awaiting_cut_off(&self) -> Result<Vec<Rollover>, StoreError> {
+        self.real.awaiting_cut_off().await
+    }
+
+    async fn acceptors(&self, rollover: RolloverId) -> Result<Vec<Acceptor>, StoreError> {
+        self.real.acceptors(rollover).await
     }
 
     async fn pass(

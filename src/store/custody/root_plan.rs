@@ -204,6 +204,13 @@ mod tests {
             root_keys: prints(root_keys),
             live: true,
             lease_until: Timestamp::from_seconds(0),
+            registered_at: None,
+            renewed_at: None,
+            applied_at: None,
+            settled_at: None,
+            accepts_when_fenced: false,
+            left_at: None,
+            as_of: Timestamp::from_seconds(0),
         }
     }
 

@@ -2,7 +2,7 @@
 
 use sqlx::PgConnection;
 
-use super::{Pool, audit, keys, passes, replicas, rollovers};
+use super::{Pool, acceptors, audit, keys, passes, replicas, rollovers};
 use crate::{
     ids::Epoch,
     store::{Change, Committed, RolloverChange, StoreError, custody, refusal::Refusal},
@@ -38,6 +38,12 @@ async fn apply(transaction: &mut PgConnection, change: &Change) -> Result<Epoch,
     if !change.keys.is_empty() {
         keys::change(transaction, &change.keys).await?;
         epoch = keys::bump_epoch(transaction).await?;
+    }
+    if let (Some(acceptors), Some(rollover)) = (change.acceptors, &change.rollover) {
+        acceptors::change(transaction, rollover.id(), acceptors, epoch).await?;
+    }
+    if let Some(stopped) = change.stopped {
+        replicas::stopped(transaction, stopped).await?;
     }
     passes::begin(transaction, &change.ranges).await?;
     audit::insert(transaction, &change.audit).await?;

@@ -7,6 +7,7 @@
 //!    mode may stand in between; but for [`PgStore::migrate`], which locks its session.
 //! 4. Only [`PgStore::migrate`] needs the right to create anything.
 
+mod acceptors;
 mod audit;
 mod commit;
 mod error;
@@ -33,9 +34,9 @@ pub(super) use error::cause;
 pub use pool::Pool;
 
 use super::{
-    AuditEntry, AuditRecord, Beat, Change, Committed, Custody, Epoch, Fingerprint, KeyId, Lease,
-    PassProgress, Quarantined, Range, ReplicaId, ReplicaRecord, Rollover, RolloverId, Secret,
-    Signals, Store, StoreError, TableGuard, Timestamp,
+    Acceptor, AuditEntry, AuditRecord, Beat, Change, Committed, Custody, Epoch, Fingerprint, KeyId,
+    Lease, PassProgress, Quarantined, Range, ReplicaId, ReplicaRecord, Rollover, RolloverId,
+    Secret, Signals, Store, StoreError, TableGuard, Timestamp,
 };
 use crate::column::{Registry, Table};
 
@@ -208,6 +209,14 @@ impl Store for PgStore {
 
     async fn active_rollovers(&self) -> Result<Vec<Rollover>, StoreError> {
         rollovers::active(&self.pool).await
+    }
+
+    async fn awaiting_cut_off(&self) -> Result<Vec<Rollover>, StoreError> {
+        rollovers::awaiting_cut_off(&self.pool).await
+    }
+
+    async fn acceptors(&self, rollover: RolloverId) -> Result<Vec<Acceptor>, StoreError> {
+        acceptors::of(&self.pool, rollover).await
     }
 
     async fn pass(

@@ -8,57 +8,74 @@ use crate::{
     material::Fingerprint,
     store::{
         Beat, Lease, ReplicaRecord, StoreError,
+        refusal::{Refusal, expect_rows},
         stored::{ReplicaRow, millis, root_keys, root_keys_text, signed, unsigned},
     },
 };
 
-/// The lease anew, and the present epoch. Other epochs than before are notified. Forgets
-/// leases of others that ended an hour ago; the table has a row a process. Served by the
-/// primary key.
+/// The lease anew, and the present epoch, whose row is locked against a change first: one
+/// that is being made is waited for and told of, and the next one finds the replica
+/// here. Notes what is acknowledged; other epochs than before are notified. Forgets
+/// others that ended an hour ago; the table has a row a process. Served by the primary
+/// key.
 const RENEW: &str = "
-    WITH before AS (
+    WITH present AS MATERIALIZED (
+        SELECT epoch, rollover.now_ms() AS ms FROM rollover.meta FOR SHARE
+    ), before AS (
         SELECT applied, settled FROM rollover.replica WHERE id = $1
+    ), acknowledged AS (
+        UPDATE rollover.acceptor SET acknowledged_at = ms FROM present
+        WHERE replica = $1 AND acknowledged_at IS NULL AND acceptor.epoch <= $5
     ), forgotten AS (
         DELETE FROM rollover.replica WHERE id IN (
             SELECT id FROM rollover.replica
-            WHERE lease_until < rollover.now_ms() - 3600000 AND id <> $1
+            WHERE lease_until < (SELECT ms FROM present) - 3600000 AND id <> $1
+                AND NOT accepts_when_fenced
+                AND NOT EXISTS (SELECT FROM rollover.acceptor WHERE replica = replica.id)
             FOR UPDATE SKIP LOCKED)
     )
     INSERT INTO rollover.replica AS known
         (id, name, version, applied, settled, root_keys, lease_until,
-         registered_at, renewed_at, applied_at, settled_at)
-    SELECT $1, $2, $3, $4, $5, $7, ms + $6, ms, ms, ms, ms FROM rollover.now_ms() AS ms
+         accepts_when_fenced, registered_at, renewed_at, applied_at, settled_at)
+    SELECT $1, $2, $3, $4, $5, $7, ms + $6, $9, ms, ms, ms, ms FROM present
     ON CONFLICT (id) DO UPDATE SET
         name = excluded.name, version = excluded.version, applied = excluded.applied,
         settled = excluded.settled, root_keys = excluded.root_keys,
         lease_until = excluded.lease_until,
+        accepts_when_fenced = excluded.accepts_when_fenced,
         renewed_at = excluded.renewed_at, left_at = NULL,
         applied_at = CASE WHEN known.applied = excluded.applied
             THEN known.applied_at ELSE excluded.applied_at END,
         settled_at = CASE WHEN known.settled = excluded.settled
             THEN known.settled_at ELSE excluded.settled_at END
-    RETURNING (SELECT epoch FROM rollover.meta), CASE
+    RETURNING (SELECT epoch FROM present), CASE
         WHEN (SELECT (applied, settled) FROM before) IS DISTINCT FROM ($4, $5)
         THEN pg_notify('breeze_rollover', $8) END";
 
-/// Ends a lease that still runs. Served by the primary key.
+/// Ends its lease, if it still runs. Served by the primary key.
 const DEREGISTER: &str = "
-    UPDATE rollover.replica SET lease_until = ms, left_at = ms
+    UPDATE rollover.replica SET
+        lease_until = least(lease_until, ms), left_at = ms, accepts_when_fenced = false
     FROM rollover.now_ms() AS ms
-    WHERE id = $1 AND lease_until > ms";
+    WHERE id = $1 AND left_at IS NULL";
 
-/// Every replica whose lease runs or ended within the hour: a row a process.
+/// One without a lease that has not left. Served by the primary key.
+const STOPPED: &str = "
+    UPDATE rollover.replica SET left_at = ms, accepts_when_fenced = false
+    FROM rollover.now_ms() AS ms
+    WHERE id = $1 AND lease_until <= ms AND left_at IS NULL";
+
+/// Every replica whose lease runs or ended within the hour, and those that may still
+/// accept a retired key: a row a process.
 const REPLICAS: &str = "
     SELECT id::text, name, version, applied, settled, root_keys, lease_until,
            lease_until > ms AS live,
-           registered_at, renewed_at, applied_at, settled_at, left_at, ms AS as_of
+           registered_at, renewed_at, applied_at, settled_at, accepts_when_fenced, left_at,
+           ms AS as_of
     FROM rollover.replica, rollover.now_ms() AS ms
-    WHERE lease_until >= ms - 3600000
+    WHERE lease_until >= ms - 3600000 OR accepts_when_fenced
+        OR EXISTS (SELECT FROM rollover.acceptor WHERE acceptor.replica = replica.id)
     ORDER BY replica.id";
-
-/// Every beat that is under way is over, and none begins until the transaction ends:
-/// nobody joins unseen. Changes that seal a key are rare.
-const HOLD_STILL: &str = "LOCK TABLE rollover.replica IN SHARE MODE";
 
 /// What each live replica holds: a row a process.
 const LIVE_ROOT_KEYS: &str =
@@ -74,6 +91,7 @@ pub(super) async fn renew(pool: &Pool, beat: &Beat) -> Result<Lease, StoreError>
         .bind(millis(beat.lease))
         .bind(root_keys_text(&beat.root_keys))
         .bind(listen::REPORT)
+        .bind(beat.accepts_when_fenced)
         .fetch_one(pool)
         .await?;
     Ok(Lease { epoch: Epoch(unsigned("meta", "epoch", epoch)?) })
@@ -84,16 +102,24 @@ pub(super) async fn deregister(pool: &Pool, replica: ReplicaId) -> Result<(), St
     Ok(())
 }
 
+pub(super) async fn stopped(
+    transaction: &mut PgConnection,
+    replica: ReplicaId,
+) -> Result<(), Refusal> {
+    let stopped = sqlx::query(STOPPED).bind(replica.0).execute(transaction).await?;
+    expect_rows(stopped.rows_affected(), 1)
+}
+
 pub(super) async fn replicas(pool: &Pool) -> Result<Vec<ReplicaRecord>, StoreError> {
     let rows: Vec<ReplicaRow> = sqlx::query_as(REPLICAS).fetch_all(pool).await?;
     rows.into_iter().map(ReplicaRecord::try_from).collect()
 }
 
-/// The root keys of each live replica, true until the transaction ends.
+/// The root keys of each live replica, true until the transaction ends: it has locked
+/// the epoch's row, for which every beat waits, so that nobody joins unseen.
 pub(super) async fn live_root_keys(
     transaction: &mut PgConnection,
 ) -> Result<Vec<Vec<Fingerprint>>, StoreError> {
-    sqlx::query(HOLD_STILL).execute(&mut *transaction).await?;
     let live: Vec<String> = sqlx::query_scalar(LIVE_ROOT_KEYS).fetch_all(transaction).await?;
     live.iter().map(|held| root_keys(held)).collect()
 }

@@ -28,6 +28,7 @@ const LACKING: &str = "
         ('rollover.key', '{SELECT,INSERT,UPDATE}'),
         ('rollover.rollover', '{SELECT,INSERT,UPDATE}'),
         ('rollover.replica', '{SELECT,INSERT,UPDATE,DELETE}'),
+        ('rollover.acceptor', '{SELECT,INSERT,UPDATE,DELETE}'),
         ('rollover.range', '{SELECT,INSERT,UPDATE}'),
         ('rollover.quarantine', '{SELECT,INSERT,UPDATE,DELETE}'),
         ('public.audit_logs', '{SELECT,INSERT}')

@@ -5,6 +5,7 @@
 //! 2. Leases run by the view `rollover_now`, SQLite's own clock.
 //! 3. A statement with RETURNING is read to its end: only then is it durable.
 
+mod acceptors;
 mod audit;
 mod commit;
 mod error;
@@ -29,9 +30,9 @@ use uuid::Uuid;
 pub(super) use error::cause;
 
 use super::{
-    AuditEntry, AuditRecord, Beat, Change, Committed, Custody, Epoch, Fingerprint, KeyId, Lease,
-    PassProgress, Quarantined, Range, ReplicaId, ReplicaRecord, Rollover, RolloverId, Secret,
-    Signal, Signals, Store, StoreError, Timestamp,
+    Acceptor, AuditEntry, AuditRecord, Beat, Change, Committed, Custody, Epoch, Fingerprint, KeyId,
+    Lease, PassProgress, Quarantined, Range, ReplicaId, ReplicaRecord, Rollover, RolloverId,
+    Secret, Signal, Signals, Store, StoreError, Timestamp,
 };
 
 /// How a transaction that writes begins: with the write lock, for which it waits.
@@ -200,6 +201,14 @@ impl Store for SqliteStore {
 
     async fn active_rollovers(&self) -> Result<Vec<Rollover>, StoreError> {
         rollovers::active(&self.pool).await
+    }
+
+    async fn awaiting_cut_off(&self) -> Result<Vec<Rollover>, StoreError> {
+        rollovers::awaiting_cut_off(&self.pool).await
+    }
+
+    async fn acceptors(&self, rollover: RolloverId) -> Result<Vec<Acceptor>, StoreError> {
+        acceptors::of(&self.pool, rollover).await
     }
 
     async fn pass(

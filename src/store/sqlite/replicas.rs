@@ -8,6 +8,7 @@ use crate::{
     material::Fingerprint,
     store::{
         Beat, Lease, ReplicaRecord, StoreError,
+        refusal::{Refusal, expect_rows},
         stored::{ReplicaRow, millis, root_keys, root_keys_text, signed, unsigned},
     },
 };
@@ -21,12 +22,13 @@ const IS_KNOWN: &str = "
 const RENEW: &str = "
     INSERT INTO rollover_replica AS known
         (id, name, version, applied, settled, root_keys, lease_until,
-         registered_at, renewed_at, applied_at, settled_at)
-    SELECT $1, $2, $3, $4, $5, $7, ms + $6, ms, ms, ms, ms FROM rollover_now WHERE true
+         accepts_when_fenced, registered_at, renewed_at, applied_at, settled_at)
+    SELECT $1, $2, $3, $4, $5, $7, ms + $6, $8, ms, ms, ms, ms FROM rollover_now WHERE true
     ON CONFLICT (id) DO UPDATE SET
         name = excluded.name, version = excluded.version, applied = excluded.applied,
         settled = excluded.settled, root_keys = excluded.root_keys,
         lease_until = excluded.lease_until,
+        accepts_when_fenced = excluded.accepts_when_fenced,
         renewed_at = excluded.renewed_at, left_at = NULL,
         applied_at = CASE WHEN known.applied = excluded.applied
             THEN known.applied_at ELSE excluded.applied_at END,
@@ -34,23 +36,40 @@ const RENEW: &str = "
             THEN known.settled_at ELSE excluded.settled_at END
     RETURNING (SELECT epoch FROM rollover_meta)";
 
+/// What replica $1 acknowledges with the settled epoch $2. The table is all but empty.
+const ACKNOWLEDGE: &str = "
+    UPDATE rollover_acceptor SET acknowledged_at = ms FROM rollover_now
+    WHERE replica = $1 AND acknowledged_at IS NULL AND epoch <= $2";
+
 /// Leases that ended an hour ago: the table has a row a process.
-const FORGET: &str =
-    "DELETE FROM rollover_replica WHERE lease_until < (SELECT ms FROM rollover_now) - 3600000";
+const FORGET: &str = "
+    DELETE FROM rollover_replica
+    WHERE lease_until < (SELECT ms FROM rollover_now) - 3600000 AND NOT accepts_when_fenced
+        AND NOT EXISTS (SELECT 1 FROM rollover_acceptor WHERE replica = rollover_replica.id)";
 
-/// Ends a lease that still runs. Served by the primary key.
+/// Ends its lease, if it still runs. Served by the primary key.
 const DEREGISTER: &str = "
-    UPDATE rollover_replica SET lease_until = ms, left_at = ms
+    UPDATE rollover_replica SET
+        lease_until = min(lease_until, ms), left_at = ms, accepts_when_fenced = 0
     FROM rollover_now
-    WHERE id = $1 AND lease_until > ms";
+    WHERE id = $1 AND left_at IS NULL";
 
-/// Every replica whose lease runs or ended within the hour: a row a process.
+/// One without a lease that has not left. Served by the primary key.
+const STOPPED: &str = "
+    UPDATE rollover_replica SET left_at = ms, accepts_when_fenced = 0
+    FROM rollover_now
+    WHERE id = $1 AND lease_until <= ms AND left_at IS NULL";
+
+/// Every replica whose lease runs or ended within the hour, and those that may still
+/// accept a retired key: a row a process.
 const REPLICAS: &str = "
     SELECT id, name, version, applied, settled, root_keys, lease_until,
            lease_until > ms AS live,
-           registered_at, renewed_at, applied_at, settled_at, left_at, ms AS as_of
+           registered_at, renewed_at, applied_at, settled_at, accepts_when_fenced, left_at,
+           ms AS as_of
     FROM rollover_replica, rollover_now
-    WHERE lease_until >= ms - 3600000
+    WHERE lease_until >= ms - 3600000 OR accepts_when_fenced
+        OR EXISTS (SELECT 1 FROM rollover_acceptor WHERE replica = rollover_replica.id)
     ORDER BY id";
 
 /// What each live replica holds: a row a process.
@@ -74,7 +93,13 @@ pub(super) async fn renew(pool: &SqlitePool, beat: &Beat) -> Result<(Lease, bool
         .bind(signed(beat.settled.0))
         .bind(millis(beat.lease))
         .bind(root_keys_text(&beat.root_keys))
+        .bind(beat.accepts_when_fenced)
         .fetch_one(&mut *transaction)
+        .await?;
+    sqlx::query(ACKNOWLEDGE)
+        .bind(beat.replica.to_string())
+        .bind(signed(beat.settled.0))
+        .execute(&mut *transaction)
         .await?;
     sqlx::query(FORGET).execute(&mut *transaction).await?;
     transaction.commit().await?;
@@ -84,6 +109,14 @@ pub(super) async fn renew(pool: &SqlitePool, beat: &Beat) -> Result<(Lease, bool
 pub(super) async fn deregister(pool: &SqlitePool, replica: ReplicaId) -> Result<(), StoreError> {
     sqlx::query(DEREGISTER).bind(replica.to_string()).execute(pool).await?;
     Ok(())
+}
+
+pub(super) async fn stopped(
+    transaction: &mut SqliteConnection,
+    replica: ReplicaId,
+) -> Result<(), Refusal> {
+    let stopped = sqlx::query(STOPPED).bind(replica.to_string()).execute(transaction).await?;
+    expect_rows(stopped.rows_affected(), 1)
 }
 
 pub(super) async fn replicas(pool: &SqlitePool) -> Result<Vec<ReplicaRecord>, StoreError> {

@@ -27,9 +27,9 @@ const INSERT: &str = "
     INSERT INTO rollover_rollover
         (id, secret, mode, dry_run, phase, revision, paused_at, reason, requested_by,
          from_key, to_key, created_at, updated_at, settled_at, target, pass,
-         max_rows_per_second, blocked_by, accept_quarantined, report, slot)
+         max_rows_per_second, blocked_by, accept_quarantined, report, cut_off, slot)
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16,
-            $17, $18, $19, $20, $21)";
+            $17, $18, $19, $20, $21, $22)";
 
 /// The row whole, if its revision is one below. Served by the primary key.
 const REPLACE: &str = "
@@ -38,14 +38,14 @@ const REPLACE: &str = "
         reason = $8, requested_by = $9, from_key = $10, to_key = $11, created_at = $12,
         updated_at = $13, settled_at = $14, target = $15, pass = $16,
         max_rows_per_second = $17, blocked_by = $18, accept_quarantined = $19,
-        report = $20
+        report = $20, cut_off = $21
     WHERE id = $1 AND revision = $6 - 1";
 
 /// One rollover. Served by the primary key.
 const ONE: &str = "
     SELECT id, secret, mode, dry_run, phase, revision, paused_at, reason, requested_by,
            from_key, to_key, created_at, updated_at, settled_at, target, pass,
-           max_rows_per_second, blocked_by, accept_quarantined, report
+           max_rows_per_second, blocked_by, accept_quarantined, report, cut_off
     FROM rollover_rollover
     WHERE id = $1";
 
@@ -53,7 +53,7 @@ const ONE: &str = "
 const PAGE: &str = "
     SELECT id, secret, mode, dry_run, phase, revision, paused_at, reason, requested_by,
            from_key, to_key, created_at, updated_at, settled_at, target, pass,
-           max_rows_per_second, blocked_by, accept_quarantined, report
+           max_rows_per_second, blocked_by, accept_quarantined, report, cut_off
     FROM rollover_rollover
     WHERE id < $1
     ORDER BY id DESC
@@ -63,9 +63,18 @@ const PAGE: &str = "
 const ACTIVE: &str = "
     SELECT id, secret, mode, dry_run, phase, revision, paused_at, reason, requested_by,
            from_key, to_key, created_at, updated_at, settled_at, target, pass,
-           max_rows_per_second, blocked_by, accept_quarantined, report
+           max_rows_per_second, blocked_by, accept_quarantined, report, cut_off
     FROM rollover_rollover
     WHERE active
+    ORDER BY id";
+
+/// What has retired a key that may still be accepted. Served by `rollover_rollover_awaits_cut_off`.
+const AWAITING_CUT_OFF: &str = "
+    SELECT id, secret, mode, dry_run, phase, revision, paused_at, reason, requested_by,
+           from_key, to_key, created_at, updated_at, settled_at, target, pass,
+           max_rows_per_second, blocked_by, accept_quarantined, report, cut_off
+    FROM rollover_rollover
+    WHERE cut_off IS NOT NULL AND cut_off ->> 'at' IS NULL
     ORDER BY id";
 
 pub(super) async fn rollover(
@@ -90,6 +99,11 @@ pub(super) async fn rollovers(
 pub(super) async fn active(pool: &SqlitePool) -> Result<Vec<Rollover>, StoreError> {
     let active = sqlx::query_as(ACTIVE).fetch_all(pool).await?;
     active.into_iter().filter_map(RolloverRow::known).collect()
+}
+
+pub(super) async fn awaiting_cut_off(pool: &SqlitePool) -> Result<Vec<Rollover>, StoreError> {
+    let awaiting = sqlx::query_as(AWAITING_CUT_OFF).fetch_all(pool).await?;
+    awaiting.into_iter().filter_map(RolloverRow::known).collect()
 }
 
 pub(super) async fn begin(
@@ -120,7 +134,7 @@ pub(super) async fn replace(
     expect_rows(replaced.rows_affected(), 1)
 }
 
-/// `statement` with $1 to $20 as [`INSERT`] and [`REPLACE`] number them.
+/// `statement` with $1 to $21 as [`INSERT`] and [`REPLACE`] number them.
 fn bound(statement: &'static str, rollover: &Rollover) -> Query<'static, Sqlite, SqliteArguments> {
     let row = RolloverRow::from(rollover);
     sqlx::query(statement)
@@ -144,4 +158,5 @@ fn bound(statement: &'static str, rollover: &Rollover) -> Query<'static, Sqlite,
         .bind(row.blocked_by)
         .bind(row.accept_quarantined)
         .bind(row.report)
+        .bind(row.cut_off)
 }

@@ -6,6 +6,7 @@
 //! 3. A row of a newer version is not corrupt: [`KeyRow::known`] and
 //!    [`RolloverRow::known`] leave out what is of a kind that this version lacks.
 
+mod acceptor;
 mod audit;
 mod key;
 mod passes;
@@ -14,6 +15,7 @@ mod rollover;
 
 use std::{str::FromStr, time::Duration};
 
+pub(crate) use acceptor::AcceptorRow;
 pub(crate) use audit::{AuditRow, NewAuditRow};
 pub(crate) use key::KeyRow;
 pub(crate) use passes::{PassRow, QuarantineRow, RangeRow};

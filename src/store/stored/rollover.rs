@@ -2,7 +2,7 @@
 
 use sqlx::FromRow;
 
-use super::{corrupt, from_json, parsed, signed, small, unsigned};
+use super::{corrupt, from_json, parsed, signed, small, to_json, unsigned};
 use crate::{
     catalog::Secret,
     clock::Timestamp,
@@ -37,6 +37,7 @@ pub(crate) struct RolloverRow {
     pub(crate) blocked_by: Option<String>,
     pub(crate) accept_quarantined: bool,
     pub(crate) report: Option<String>,
+    pub(crate) cut_off: Option<String>,
 }
 
 impl RolloverRow {
@@ -86,6 +87,7 @@ impl TryFrom<RolloverRow> for Rollover {
             blocked_by: row.blocked_by,
             accept_quarantined: row.accept_quarantined,
             report: row.report.map(|json| from_json(TABLE, "report", &json)).transpose()?,
+            cut_off: row.cut_off.map(|json| from_json(TABLE, "cut_off", &json)).transpose()?,
         })
     }
 }
@@ -113,6 +115,7 @@ impl From<&Rollover> for RolloverRow {
             blocked_by: rollover.blocked_by.clone(),
             accept_quarantined: rollover.accept_quarantined,
             report: rollover.report.as_ref().map(ToString::to_string),
+            cut_off: rollover.cut_off.as_ref().map(to_json),
         }
     }
 }

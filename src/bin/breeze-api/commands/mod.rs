@@ -122,5 +122,7 @@ pub(crate) fn setup(database: Database) -> Setup {
 
 /// Whether what a rollover waits for goes away only when people act.
 pub(crate) fn needs_people(blocked: &str) -> bool {
-    blocked.contains("quarantined") || blocked.contains("could not be looked at")
+    ["quarantined", "could not be looked at", "deregister"]
+        .iter()
+        .any(|what| blocked.contains(what))
 }

@@ -2,7 +2,7 @@
 
 use breeze_rollover::{
     clock::{Clock, SystemClock},
-    operator::{ReplicaView, replicas},
+    operator::{Acknowledgement, Awaited, ReplicaView, replicas},
 };
 use clap::Args;
 use secrecy::SecretString;
@@ -46,12 +46,14 @@ fn tell(view: &ReplicaView) {
         replica.settled.to_string(),
     ));
     for awaited in &view.awaited {
+        let Awaited { rollover, secret, epoch, acknowledgement } = awaited;
+        let what = match acknowledgement {
+            Acknowledgement::Applied => "its keychain is published",
+            Acknowledgement::Settled => "no request holds an older keychain",
+            Acknowledgement::CutOff => "no request accepts the retired key",
+        };
         print(&format!(
-            "    rollover {} of {} waits until it acknowledges epoch {} as {}",
-            awaited.rollover,
-            awaited.secret,
-            awaited.epoch,
-            awaited.acknowledgement.as_str(),
+            "    rollover {rollover} of {secret} waits for it to say of epoch {epoch} that {what}"
         ));
     }
 }

@@ -79,7 +79,8 @@ async fn carry_out(operator: &Operator, command: &Rollover) -> anyhow::Result<Ro
     Ok(operator.inspect(id).await?)
 }
 
-/// Until it is at its end, or stands still because of what only people can mend.
+/// Until it is at its end and the retired key is cut off, or until it stands still
+/// because of what only people can mend.
 async fn wait(operator: &Operator, id: RolloverId, json: bool) -> anyhow::Result<()> {
     let bar = bar(json, 0, "waiting");
     loop {
@@ -91,7 +92,8 @@ async fn wait(operator: &Operator, id: RolloverId, json: bool) -> anyhow::Result
             bar.set_length(progress.pass.ranges);
             bar.set_position(progress.pass.finished);
         }
-        if !rollover.phase.is_active() || needs_people(&blocked) {
+        let is_over = !rollover.phase.is_active() && rollover.awaited_cut_off().is_none();
+        if is_over || needs_people(&blocked) {
             bar.finish_and_clear();
             return Ok(());
         }
@@ -115,6 +117,15 @@ fn tell(view: &RolloverView) {
     print(&format!("rollover {} of {}: {}", rollover.id, rollover.secret, rollover.phase));
     if let Some(blocked) = &rollover.blocked_by {
         print(&format!("it waits: {blocked}"));
+    }
+    if let Some(cut_off) = &rollover.cut_off {
+        print(&match cut_off.at {
+            Some(at) => format!("key {} is cut off since {at}", cut_off.key),
+            None => format!("key {} is retired, and may still be accepted", cut_off.key),
+        });
+        for acceptor in &cut_off.replicas {
+            print(&format!("    replica {}: {}", acceptor.name, acceptor.acceptance));
+        }
     }
     if let Some(report) = &rollover.report
         && let Ok(text) = serde_json::to_string_pretty(report)
