@@ -16,7 +16,7 @@ use async_trait::async_trait;
 use breeze_rollover::{
     catalog::Secret,
     embed::Database,
-    rollover::{Mode, Phase},
+    rollover::{Blocker, Mode, Phase},
     store::{Actor, StoreError},
 };
 use support::{
@@ -62,4 +62,22 @@ async fn a_replica_that_joins_meanwhile_never_serves_with_the_keys_of_before(dat
     assert_eq!(Some(primary.id()), rollover.to_key.as_ref());
 }
 
-on_both_databases!(a_replica_that_joins_meanwhile_never_serves_with_the_keys_of_before,);
+/// A request keeps its keychain, and may open what another replica seals meanwhile.
+async fn a_request_without_the_new_key_holds_up_its_promotion(database: Database) {
+    fill(&database, ROWS).await;
+    let store = database.store();
+    let one = ByHand::join(Arc::clone(&store)).await.unwrap();
+    let request_of_before = one.worker.replica().keychain().load_full();
+    let ask = request(Secret::AppEncryptionKey, Mode::Graceful);
+    let begun = one.begin(ask).await.unwrap();
+    one.carry_until(begun.id, |blocker| blocker == Blocker::InFlight(1)).await.unwrap();
+    assert_eq!(store.rollover(begun.id).await.unwrap().unwrap().phase, Phase::Staged);
+    drop(request_of_before);
+    one.carry(begun.id).await.unwrap();
+    assert_eq!(store.rollover(begun.id).await.unwrap().unwrap().phase, Phase::Retired);
+}
+
+on_both_databases!(
+    a_replica_that_joins_meanwhile_never_serves_with_the_keys_of_before,
+    a_request_without_the_new_key_holds_up_its_promotion,
+);

@@ -188,14 +188,25 @@ pub fn plan(world: &World) -> Planned {
             planned(Action::GiveUp, "the key that it was to replace is not primary any more")
         }
         Phase::Requested => planned(Action::Stage, "a key is read everywhere before it is used"),
-        Phase::Staged if world.behind.is_empty() => {
-            planned(Action::Promote, "every live replica reads the new key")
-        }
+        Phase::Staged => promote(world),
         Phase::Promoted | Phase::Drained if rollover.settled_at.is_none() => settle(world),
         Phase::Promoted => drain(world, Action::Drain),
         Phase::Drained => retire(world),
         Phase::RollingBack => roll_back(world),
-        _ => wait(Blocker::Replicas(world.behind.len())),
+        _ => planned(Action::Rest, "the rollover is at its end"),
+    }
+}
+
+/// A request keeps its keychain to the end, and opens what other replicas seal
+/// meanwhile: the new key makes nothing before the last one without it has ended. A
+/// hard rollover fails requests anyway, and waits for none.
+fn promote(world: &World) -> Planned {
+    match in_use(world) {
+        Some(Blocker::InFlight(_)) if world.rollover.mode == Mode::Hard => {
+            planned(Action::Promote, "every live replica reads the new key")
+        }
+        Some(older) => wait(older),
+        None => planned(Action::Promote, "every request on every live replica reads the new key"),
     }
 }
 
@@ -219,12 +230,18 @@ fn still_accepted(acceptors: &[Acceptor]) -> Blocker {
 /// The new primary is in use everywhere once every replica has published it and
 /// no request is left that could sign or seal with the key before it.
 fn settle(world: &World) -> Planned {
-    if !world.behind.is_empty() {
-        wait(Blocker::Replicas(world.behind.len()))
-    } else if !world.unsettled.is_empty() {
-        wait(Blocker::InFlight(world.unsettled.len()))
-    } else {
-        planned(Action::Settle, "every live replica uses the present primary")
+    match in_use(world) {
+        Some(older) => wait(older),
+        None => planned(Action::Settle, "every live replica uses the present primary"),
+    }
+}
+
+/// Where a keychain before the present one is in use, if one is.
+fn in_use(world: &World) -> Option<Blocker> {
+    match (world.behind.len(), world.unsettled.len()) {
+        (0, 0) => None,
+        (0, unsettled) => Some(Blocker::InFlight(unsettled)),
+        (behind, _) => Some(Blocker::Replicas(behind)),
     }
 }
 
@@ -358,6 +375,17 @@ mod tests {
         assert_eq!(action(&world), Action::Wait(Blocker::Replicas(1)));
         world.behind.clear();
         assert_eq!(action(&world), Action::Promote);
+    }
+
+    #[test]
+    fn no_key_is_promoted_while_a_request_holds_a_keychain_without_it() {
+        let mut world = world(Secret::AppEncryptionKey, Mode::Graceful, Phase::Staged);
+        world.unsettled = vec![ReplicaId::new()];
+        assert_eq!(action(&world), Action::Wait(Blocker::InFlight(1)));
+        world.rollover.mode = Mode::Hard;
+        assert_eq!(action(&world), Action::Promote, "a hard rollover fails requests anyway");
+        world.behind = vec![ReplicaId::new()];
+        assert_eq!(action(&world), Action::Wait(Blocker::Replicas(1)));
     }
 
     #[test]
