@@ -18,14 +18,17 @@ use breeze_rollover::{
     embed::Database,
     rollover::{Blocker, Mode, Phase},
     store::{Actor, StoreError},
+    worker::Next,
 };
 use support::{
-    app::{fill, on_both_databases, request},
+    app::{fill, on_both_databases, plaintexts, request},
     by_hand::ByHand,
     double::{Call, Double, Script},
 };
 
 const ROWS: u32 = 15;
+/// Rows of both tables.
+const ALL: u64 = 2 * ROWS as u64;
 
 /// Another replica carries a whole rollover between the moment when a new one reads
 /// the keys and the moment when it is known.
@@ -77,7 +80,32 @@ async fn a_request_without_the_new_key_holds_up_its_promotion(database: Database
     assert_eq!(store.rollover(begun.id).await.unwrap().unwrap().phase, Phase::Retired);
 }
 
+/// A process that was stopped since before the promotion finds every row final, by the
+/// keys that it has.
+async fn a_worker_with_the_keys_of_before_proves_nothing(database: Database) {
+    fill(&database, ROWS).await;
+    let store = database.store();
+    let ask = || request(Secret::AppEncryptionKey, Mode::Graceful);
+    let one = ByHand::join(Arc::clone(&store)).await.unwrap();
+    let before = plaintexts(one.worker.replica()).await;
+    let begun = one.begin(ask()).await.unwrap();
+    one.carry(begun.id).await.unwrap();
+
+    let stopped = ByHand::join(Arc::clone(&store)).await.unwrap();
+    let begun = one.begin(ask()).await.unwrap();
+    one.carry_until(begun.id, |blocker| blocker == Blocker::Bulk).await.unwrap();
+    stopped.worker.rewrap(begun.id, 1).await.unwrap();
+    let next = stopped.worker.drive(begun.id).await.unwrap();
+    assert!(matches!(next, Next::After(_, Blocker::Bulk)), "{next:?}: a second pass is to be done");
+
+    one.carry(begun.id).await.unwrap();
+    let report = store.rollover(begun.id).await.unwrap().unwrap().report.unwrap();
+    assert_eq!(report["rowsRewrapped"], ALL, "{report}");
+    assert_eq!(plaintexts(one.worker.replica()).await, before);
+}
+
 on_both_databases!(
     a_replica_that_joins_meanwhile_never_serves_with_the_keys_of_before,
     a_request_without_the_new_key_holds_up_its_promotion,
+    a_worker_with_the_keys_of_before_proves_nothing,
 );

@@ -8,7 +8,7 @@ use crate::{
     replica::ReplicaError,
     rollover::{IllegalTransition, Phase},
     store::StoreError,
-    worker::{DriveError, rewrap::RewrapError},
+    worker::DriveError,
 };
 
 use super::LONGEST_REASON;
@@ -92,12 +92,6 @@ impl From<ReplicaError> for Refusal {
 
 impl From<StoreError> for Refusal {
     fn from(error: StoreError) -> Self {
-        Self::Drive(error.into())
-    }
-}
-
-impl From<RewrapError> for Refusal {
-    fn from(error: RewrapError) -> Self {
         Self::Drive(error.into())
     }
 }

@@ -43,7 +43,6 @@ pub use rehearse::Impact;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 pub use run::WorkerBackend;
 
-use rewrap::RewrapError;
 use sweep::{Sweep, Swept};
 use tokio::sync::Semaphore;
 
@@ -149,11 +148,14 @@ impl Worker {
         self.shutting_down.store(true, Ordering::Relaxed);
     }
 
-    /// Counts what is not final under the primary key, on every registered column.
+    /// Counts what is not final under the primary key, on every registered column. The
+    /// keys are read anew first: a process that was stopped since before a promotion would
+    /// find everything final under the key that is to be retired.
     ///
     /// # Errors
-    /// [`RewrapError`] when the database does not answer: then nothing is proven.
-    pub async fn what_is_left(&self, target: Target, now: Timestamp) -> Result<Swept, RewrapError> {
+    /// [`DriveError`] when the database does not answer: then nothing is proven.
+    pub async fn what_is_left(&self, target: Target, now: Timestamp) -> Result<Swept, DriveError> {
+        self.replica.refresh().await?;
         let keys = self.replica.opening_keychain();
         let sweep = Sweep {
             rows: self.replica.store().as_ref(),
@@ -163,7 +165,7 @@ impl Worker {
             apply: false,
             max_rows_per_second: None,
         };
-        sweep.run(&mut Pace::new(Duration::MAX, 1000), now, |_| {}).await
+        Ok(sweep.run(&mut Pace::new(Duration::MAX, 1000), now, |_| {}).await?)
     }
 
     fn is_shutting_down(&self) -> bool {
