@@ -146,7 +146,7 @@ fn retiring_before_the_census_is_zero_is_found() {
 
 #[test]
 fn a_census_with_the_keys_of_before_is_found() {
-    let bounds = Bounds { asks: 1, ..Bounds::of(Secret::AppEncryptionKey, 2) };
+    let bounds = Bounds { asks: 1, edits: 0, ..Bounds::of(Secret::AppEncryptionKey, 2) };
     breaks(Rule::CountWithPresentKeys, NOTHING_UNREADABLE, bounds);
 }
 
