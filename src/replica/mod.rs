@@ -150,6 +150,8 @@ impl Replica {
         let mut shutdown = std::pin::pin!(shutdown);
         let mut signals = self.store.signals();
         loop {
+            // From the beginning of the turn, however long it takes.
+            let poll = tokio::time::Instant::now() + self.poll;
             if let Err(error) = self.in_time(self.turn()).await {
                 tracing::warn!(%error, "the replica could not refresh; it goes on with the keys it has while its lease runs");
             }
@@ -158,7 +160,7 @@ impl Replica {
                 () = self.changed.notified() => {}
                 () = self.settles() => {}
                 () = self.hears_of_a_change(&mut signals) => self.apply_at_once().await,
-                () = tokio::time::sleep(self.poll) => {}
+                () = tokio::time::sleep_until(poll) => {}
             }
         }
     }

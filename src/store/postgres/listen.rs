@@ -35,7 +35,7 @@ const QUIET: Duration = Duration::from_secs(30);
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// How long to wait before a session is tried again: at first, and at most.
-const PAUSES: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(60));
+const PAUSES: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(15));
 
 /// The signals of the database of `pool`, heard on sessions of `options`.
 pub(super) fn signals(pool: PgPool, options: Arc<PgConnectOptions>) -> Signals {

@@ -21,7 +21,7 @@ mod rollovers;
 mod rows;
 mod schema;
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use sqlx::{
@@ -47,7 +47,7 @@ use crate::column::{Registry, Table};
 const IS_AT_REST: &str = "SELECT now() = statement_timestamp()";
 
 /// The store on PostgreSQL.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct PgStore {
     pool: Pool,
     /// Where to listen for changes, if not where the pool connects to.
@@ -136,6 +136,13 @@ impl PgStore {
     /// or [`StoreError::Privilege`].
     pub async fn check(&self) -> Result<(), StoreError> {
         schema::check(&self.pool).await
+    }
+}
+
+/// Where it listens is not shown: that holds a password.
+impl fmt::Debug for PgStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PgStore").field("pool", &self.pool).finish_non_exhaustive()
     }
 }
 
@@ -277,5 +284,22 @@ impl Store for PgStore {
 
     async fn drop_guard(&self) -> Result<(), StoreError> {
         guard::drop(&self.pool).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn no_password_is_shown_nor_a_url_that_does_not_parse() {
+        const URL: &str = "postgres://breeze:hunter2@127.0.0.1:1/breeze";
+        let store = PgStore::new(PgPool::connect_lazy(URL).expect("a URL"));
+        let refused = store.clone().listening_on("postgres://breeze:hunter2@db:hunter2/breeze");
+        let store = store.listening_on(URL).expect("a URL");
+        let refused = refused.expect_err("no port");
+        for text in [format!("{store:?}"), format!("{refused:?}"), refused.to_string()] {
+            assert!(!text.contains("hunter2"), "{text}");
+        }
     }
 }
