@@ -104,7 +104,11 @@ fn log_to_stderr(command: Option<&Command>) {
         None | Some(Command::Serve(_)) => "info",
         Some(_) => "warn",
     };
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| {
+        // A look into the queue that is given up at the end rolls back what never began,
+        // and the server remarks on it.
+        EnvFilter::new(format!("{level},sqlx::postgres::notice=error"))
+    });
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_ansi(io::stderr().is_terminal())
