@@ -76,9 +76,6 @@ impl Course {
                     let pass = by.operator().rollover(id).await?.pass;
                     worker.rewrap(id, pass).await?;
                 }
-                Next::After(_, Blocker::Lifetime(until)) if !self.back => {
-                    clock.advance(until.since(clock.now()));
-                }
                 Next::After(_, Blocker::Lifetime(until)) if self.is_on_its_way(by, id).await? => {
                     clock.advance(until.since(clock.now()));
                 }
