@@ -233,16 +233,28 @@ async fn a_changed_file_rolls_it_over_without_a_restart_or_a_failed_request(db: 
     let traffic = Traffic::of(&admin, &deployment.ports);
 
     write(&deployment.root_key_file(), NEW);
+    // As the README has it: at once, before any replica has noticed.
+    let waiting = deployment.db.run(["root-key", "--wait"]).env("BREEZE_ROOT_KEY", "");
+    let waited = waiting.env("BREEZE_ROOT_KEY_FILE", deployment.root_key_file()).finish().await;
+    assert_eq!(waited.code, Some(0), "{waited:?}");
+    let may = format!("root key {} may be taken away", fingerprint(OLD));
+    assert!(waited.stdout.contains(&may), "{}", waited.stdout);
     let settled = deployment.settles(NEW, 2, &processes).await;
     assert_eq!(settled["mayBeTakenAway"], json!([fingerprint(OLD)]));
     assert_eq!(deployment.sealed_under().await, [fingerprint(NEW)]);
     assert_eq!(deployment.audited("root_key.reseal").await, 1, "one of two has done it");
     assert_eq!(deployment.audited("root_key.notice").await, 2);
     assert_eq!(admin.get("/admin/root-key").await.expect(200), settled);
-    // No root key is needed to ask.
-    let asked = deployment.db.run(["root-key", "--wait", "--json"]).env("BREEZE_ROOT_KEY", "");
-    let asked = asked.finish().await;
-    assert_eq!((asked.code, asked.json()), (Some(0), settled));
+    // No root key is needed to ask, only to say which one to wait for.
+    let ask = async |arguments: &[&str], root_key: &str| {
+        let run = deployment.db.run(["root-key", "--json"].iter().chain(arguments).copied());
+        run.env("BREEZE_ROOT_KEY", root_key).finish().await
+    };
+    for asked in [ask(&[], "").await, ask(&["--wait"], NEW).await] {
+        assert_eq!((asked.code, asked.json()), (Some(0), settled.clone()));
+    }
+    assert_eq!(ask(&[], OLD).await.code, Some(2), "settled, and not on that one");
+    refused(&ask(&["--wait"], "").await, &["--wait needs the new root key"]);
 
     // What is made from now on is sealed under it, too, and opens on both.
     let body = json!({ "secret": "MFA_ENCRYPTION_KEY", "reason": "a test" });

@@ -131,12 +131,10 @@ pub fn sealing(
 /// A new key may be sealed under what every live replica holds, and, once all have one
 /// current root key, under no other. Who does not tell has no say in it.
 fn may_seal(root_key: Fingerprint, live: &[Vec<Fingerprint>]) -> bool {
-    let mut told = live.iter().filter(|held| !held.is_empty());
-    let all_hold_it = told.clone().all(|held| held.contains(&root_key));
-    let is_current = |held: &Vec<Fingerprint>| held.first() == Some(&root_key);
-    let first = told.clone().next();
-    let all_agree = told.all(|held| held.first() == first.and_then(|first| first.first()));
-    all_hold_it && (!all_agree || first.is_none_or(is_current))
+    let told = || live.iter().filter(|held| !held.is_empty());
+    let Some(current) = told().next().map(|held| held.first()) else { return true };
+    let all_agree = told().all(|held| held.first() == current);
+    told().all(|held| held.contains(&root_key)) && (!all_agree || current == Some(&root_key))
 }
 
 /// Every key may be brought under what every live replica has as its current root key.
