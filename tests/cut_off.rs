@@ -199,7 +199,8 @@ async fn one_that_accepts_when_fenced_is_waited_for_until_it_is_known_to_be_stop
             name: "unfenced".to_owned(),
             version: "0.1.0".to_owned(),
             applied,
-            settled: applied,
+            root_keys: vec![],
+        settled: applied,
             lease: Duration::from_millis(300),
             accepts_when_fenced: true,
         };

@@ -41,7 +41,7 @@ use crate::{
         custody::{RootKeyError, RootKeys},
     },
     token::Lifetimes,
-    worker::{Impact, LazyRewrap, LazyTotals, Worker, WorkerSettings, lazy_rewrap},
+    worker::{Impact, LazyRewrap, LazyTotals, Stragglers, Worker, WorkerSettings, lazy_rewrap},
 };
 
 /// How a process takes part: everything has a default but the database and the columns.
@@ -275,12 +275,14 @@ impl Rollovers {
         Ok(if self.accepts_while_fenced { layer.accepting_while_fenced() } else { layer })
     }
 
-    /// The layer that opens and seals columns, and rewraps stale ones lazily.
+    /// The layer that opens and seals columns, rewraps stale ones lazily, and reads
+    /// from custody what was sealed under a key that is retired by now.
     #[must_use]
     pub fn sealed(&self) -> SealedLayer {
         let layer = SealedLayer::new(self.replica().keychain(), Arc::clone(&self.registry))
             .target(self.target)
-            .lazy(self.lazy.clone());
+            .lazy(self.lazy.clone())
+            .fetching_from(Stragglers::new(Arc::clone(self.replica())));
         if self.accepts_while_fenced { layer.accepting_while_fenced() } else { layer }
     }
 

@@ -35,6 +35,8 @@ pub struct KeyView {
     pub promoted_at: Option<String>,
     /// When it was last retired.
     pub retired_at: Option<String>,
+    /// Since when it counts as compromised, if it does.
+    pub compromised_at: Option<String>,
     /// How often it has sealed, as far as replicas have reported.
     pub seals: u64,
     /// The share of its budget that this is.
@@ -54,6 +56,7 @@ impl From<&KeyRecord> for KeyView {
             created_at: key.created_at.to_string(),
             promoted_at: key.promoted_at.map(|at| at.to_string()),
             retired_at: key.retired_at.map(|at| at.to_string()),
+            compromised_at: key.compromised_at.map(|at| at.to_string()),
             seals: key.seals,
             seal_budget_used: key.seals as f64 / SEAL_LIMIT as f64,
             longest_lifetime_seconds: key.longest_lifetime.as_secs(),

@@ -337,17 +337,19 @@ impl Operator {
                 form.ends_with(&format!(":{}", key.id))
                     || (key.unnamed && matches!(form, "enc:v1" | "mfa:v1"))
             };
+            let mut needed = vec![];
             for table in &survey.tables {
                 for column in store.census(table).await? {
-                    if let Some((form, count)) =
-                        column.values.iter().find(|(form, count)| **count > 0 && needs(form))
-                    {
-                        return Err(Refusal::StillNeeded(format!(
-                            "{count} value(s) of {} are {form}",
-                            column.column
-                        )));
-                    }
+                    let values = column.values.iter();
+                    needed.extend(
+                        values.filter(|(form, n)| **n > 0 && needs(form)).map(|(form, n)| {
+                            format!("{n} value(s) of {} are {form}", column.column)
+                        }),
+                    );
                 }
+            }
+            if !needed.is_empty() {
+                return Err(Refusal::StillNeeded(needed.join("; ")));
             }
         }
         self.change(id, actor, why, |step| Ok(step.destroy()?)).await

@@ -11,6 +11,7 @@ use tokio::sync::Notify;
 use super::{
     Replica, ReplicaError,
     declared::{Agreed, DeclaredKeys, Waiting},
+    retired::Retired,
     root::Roots,
     snapshots::Snapshots,
 };
@@ -95,6 +96,7 @@ impl Membership {
             accepts_while_fenced: self.accepts_while_fenced,
             budgets: SealBudgets::default(),
             handle: KeychainHandle::new(nothing()),
+            retired: Retired::default(),
             snapshots: Mutex::new(Snapshots::new(nothing())),
             refreshing: tokio::sync::Mutex::default(),
             changed: Notify::new(),

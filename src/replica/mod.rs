@@ -14,6 +14,7 @@ mod declared;
 mod error;
 mod join;
 mod lease;
+mod retired;
 mod root;
 mod root_status;
 mod snapshots;
@@ -29,12 +30,13 @@ use tokio::sync::Notify;
 use declared::DeclaredKeys;
 pub use error::ReplicaError;
 pub use join::{Joined, Membership};
+use retired::Retired;
 use root::Roots;
 pub use root_status::RootStatus;
 use snapshots::Snapshots;
 
 use crate::{
-    catalog::Secret,
+    catalog::{Class, Secret},
     clock::Clock,
     envelope::Target,
     ids::{Epoch, KeyId, ReplicaId},
@@ -68,6 +70,7 @@ pub struct Replica {
     handle: KeychainHandle,
     snapshots: Mutex<Snapshots>,
     refreshing: tokio::sync::Mutex<()>,
+    retired: Retired,
     changed: Notify,
     /// Whether it is without its lease, as far as people were told.
     is_fenced: AtomicBool,
@@ -103,7 +106,7 @@ impl Replica {
     }
 
     /// The keychain for rewrapping: the published one, with the retired keys that
-    /// a rollover in progress must still open.
+    /// a rollover in progress must still open, and those of [`Replica::with_retired`].
     #[must_use]
     pub fn opening_keychain(&self) -> Arc<Keychain> {
         self.snapshots().opening()
@@ -208,7 +211,10 @@ impl Replica {
             let older = self.handle.load_full();
             let fence = fence.unwrap_or_else(|| older.fence().clone());
             match self.handle.publish(keychain.under(fence.clone())) {
-                Ok(()) => snapshots.replaced(&older, opening.under(fence)),
+                Ok(()) => {
+                    snapshots.replaced(&older, opening.under(fence));
+                    self.retired.applied(custody);
+                }
                 Err(stale) => tracing::debug!(%stale, "another task was first"),
             }
         }
@@ -231,7 +237,8 @@ impl Replica {
         Ok(())
     }
 
-    /// Retired keys under which a rollover in progress may still find values.
+    /// Retired keys under which a rollover in progress may still find values: the one
+    /// that it replaces, and those of rollovers before it.
     async fn reopened(&self, custody: &Custody) -> Result<Vec<(Secret, KeyId)>, ReplicaError> {
         let active = self.store.active_rollovers().await?;
         let retired = |secret, id| {
@@ -240,10 +247,13 @@ impl Replica {
                 .iter()
                 .any(|key| key.secret == secret && key.id == id && key.state == KeyState::Retired)
         };
+        let rewraps = active.iter().any(|r| r.secret.entry().class == Class::Sealing);
+        let earlier = if rewraps { custody::retired(custody) } else { vec![] };
         Ok(active
             .into_iter()
             .filter(|rollover| retired(rollover.secret, rollover.from_key.clone()))
             .map(|rollover| (rollover.secret, rollover.from_key))
+            .chain(earlier)
             .collect())
     }
 

@@ -27,6 +27,19 @@ impl Snapshots {
         self.opening = Arc::new(opening);
     }
 
+    /// Another keychain takes over for rewrapping, unless one of a newer epoch has.
+    pub(super) fn reopened(&mut self, opening: Keychain) {
+        if opening.epoch() >= self.opening.epoch() {
+            self.older.push(Arc::downgrade(&self.opening));
+            self.opening = Arc::new(opening);
+        }
+    }
+
+    /// Notes that some request may hold `keychain`.
+    pub(super) fn watch(&mut self, keychain: &Arc<Keychain>) {
+        self.older.push(Arc::downgrade(keychain));
+    }
+
     /// The newest epoch, at most `applied`, of which every older keychain is out of use.
     pub(super) fn settled(&mut self, applied: Epoch) -> Epoch {
         self.older.retain(|keychain| keychain.strong_count() > 0);

@@ -6,6 +6,9 @@
 //!    with no request left that holds an older keychain; or once its lease has run out,
 //!    since it fences itself then; or once it has left.
 //! 3. The cut-off is the last of these moments: [`CutOff::proven`] tells none before.
+//!
+//! A value that was sealed before and is written after may still be read, with a key
+//! from custody that is not compromised: one at a time, and each is told.
 
 use std::fmt;
 

@@ -50,6 +50,9 @@ pub struct KeyRecord {
     pub promoted_at: Option<Timestamp>,
     /// When it was last retired.
     pub retired_at: Option<Timestamp>,
+    /// Since when it counts as compromised: nothing is opened with it any more, but to
+    /// be sealed again under another key.
+    pub compromised_at: Option<Timestamp>,
     /// Seals that all replicas have reported.
     pub seals: u64,
     /// The longest lifetime that it has signed.
@@ -128,7 +131,17 @@ pub enum KeyChange {
         from: KeyState,
         /// The state that it gets. `Destroyed` erases the sealed material too.
         to: KeyState,
-        /// When: `promoted_at` and `retired_at` follow from it.
+        /// When: `promoted_at` and `retired_at` follow from it. One that is accepted
+        /// again is not compromised any more.
+        at: Timestamp,
+    },
+    /// It counts as compromised, if it is retired.
+    Compromise {
+        /// Whose key.
+        secret: Secret,
+        /// Which key.
+        key: KeyId,
+        /// Since when.
         at: Timestamp,
     },
     /// Its sealed material is replaced, if it is still the one that was read

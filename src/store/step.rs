@@ -66,25 +66,27 @@ impl Step<'_> {
     }
 
     /// The new key becomes primary. The old one is accepted on, or, in a hard
-    /// rollover, retired at once.
+    /// rollover, retired at once, as compromised: why else would it be hard.
     ///
     /// # Errors
     /// As [`Step::rehearse`].
     pub fn promote(&self) -> Result<Change, IllegalTransition> {
         let mut next = self.after(Event::AllReplicasRead)?;
         next.settled_at = None;
-        let old = match next.mode {
-            Mode::Graceful => KeyState::Retiring,
-            Mode::Hard => KeyState::Retired,
-        };
-        let keys = vec![
-            self.moves(&next.from_key, KeyState::Primary, old),
-            self.moves_new(KeyState::Staged, KeyState::Primary),
-        ];
-        match next.mode {
-            Mode::Graceful => Ok(self.change("promote", next, keys)),
-            Mode::Hard => Ok(self.change_retiring("promote", next, keys)),
-        }
+        let old = |state| self.moves(&next.from_key, KeyState::Primary, state);
+        let new = self.moves_new(KeyState::Staged, KeyState::Primary);
+        Ok(match next.mode {
+            Mode::Graceful => {
+                let keys = vec![old(KeyState::Retiring), new];
+                self.change("promote", next, keys)
+            }
+            Mode::Hard => {
+                let (secret, key) = (next.secret, next.from_key.clone());
+                let compromise = KeyChange::Compromise { secret, key, at: self.now };
+                let keys = vec![old(KeyState::Retired), compromise, new];
+                self.change_retiring("promote", next, keys)
+            }
+        })
     }
 
     /// Every live replica uses the present primary, and nothing else.

@@ -18,6 +18,7 @@ pub mod rewrap;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 mod run;
 mod share;
+mod straggler;
 pub mod sweep;
 mod write;
 
@@ -42,6 +43,7 @@ pub use queue::{Lane, Queue, QueueError, Task};
 pub use rehearse::Impact;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 pub use run::WorkerBackend;
+pub use straggler::Stragglers;
 
 use sweep::{Sweep, Swept};
 use tokio::sync::Semaphore;

@@ -45,6 +45,15 @@ impl Db {
         }
         .unwrap()
     }
+
+    /// Runs one statement.
+    pub async fn execute(&self, sql: &'static str) {
+        match self {
+            Self::Sqlite(file) => sqlx::query(sql).execute(&file.pool().await).await.map(drop),
+            Self::Postgres(db) => sqlx::query(sql).execute(&db.pool().await).await.map(drop),
+        }
+        .unwrap();
+    }
 }
 
 /// A running `breeze-api`.

@@ -13,6 +13,7 @@ mod problems;
 mod resources;
 mod sessions;
 mod start;
+mod stragglers;
 mod tokens;
 
 /// Runs a scenario of one name on both databases.

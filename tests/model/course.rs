@@ -118,6 +118,7 @@ impl Course {
             blocked_by: None,
             accept_quarantined: true,
             report: None,
+            cut_off: None,
         }
     }
 }

@@ -130,6 +130,7 @@ impl Database {
                         };
                     }
                 }
+                KeyChange::Compromise { .. } => {}
                 KeyChange::Reseal { .. } => return None,
             }
         }

@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, sync::LazyLock, time::Duration};
 
 use breeze_rollover::{
     catalog::{Class, Secret},
-    ids::ReplicaId,
+    ids::{Epoch, ReplicaId},
     keyring::{KeyState, Origin},
     material::Material,
     rollover::{Action, Bulk, Event, IllegalTransition, Mode, Phase, World, plan},
@@ -171,7 +171,9 @@ const fn verb(planned: Action) -> Option<Verb> {
         Action::Restage => Verb::Restage,
         Action::Revert => Verb::Revert,
         Action::FinishRollingBack => Verb::FinishRollingBack,
-        Action::Rehearse | Action::TakeCensus | Action::Wait(_) | Action::Rest => return None,
+        Action::Rehearse | Action::TakeCensus | Action::CutOff | Action::Wait(_) | Action::Rest => {
+            return None;
+        }
     })
 }
 
@@ -194,8 +196,11 @@ impl Database {
                 .filter(|&key| key != it.from && Some(key) != it.to)
                 .map(id_of)
                 .collect(),
+            epoch: Epoch(self.epoch.into()),
             behind: those(&|lease| lease.applied < self.epoch),
             unsettled: those(&|lease| lease.settled < self.epoch),
+            // The cut-off is the model's own: see `CutOff`.
+            acceptors: vec![],
             longest_lifetime: LIFETIME,
             bulk: if it.pass_begun { Bulk::PassDone } else { Bulk::NotBegun },
             retry_at: None,
@@ -260,6 +265,7 @@ impl Database {
             created_at: NOW,
             promoted_at: None,
             retired_at: None,
+            compromised_at: None,
             seals: 0,
             longest_lifetime: LIFETIME,
         }

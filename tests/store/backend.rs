@@ -222,6 +222,7 @@ pub(crate) fn key(secret: Secret, name: &str, state: KeyState) -> KeyRecord {
         created_at: at(0),
         promoted_at: (state == KeyState::Primary).then(|| at(0)),
         retired_at: None,
+        compromised_at: None,
         seals: 0,
         longest_lifetime: std::time::Duration::ZERO,
     }

@@ -19,7 +19,7 @@ use crate::{
 #[derive(Clone)]
 pub struct Sealed {
     keychain: Arc<Keychain>,
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
 }
 
 impl Sealed {
@@ -33,7 +33,8 @@ impl Sealed {
         &self.keychain
     }
 
-    /// Opens one text value, and offers its row for rewrapping if it is stale.
+    /// Opens one text value, and offers its row for rewrapping if it is stale. What
+    /// names a key that was retired is refused: [`Sealed::read`] looks further.
     ///
     /// # Errors
     /// [`SealedError`]: the column is not registered, or the value does not open there.
@@ -107,14 +108,14 @@ impl Sealed {
             .map_err(|error| SealedError::Document { column: column.to_string(), error })
     }
 
-    fn column(&self, table: &str, column: &str) -> Result<&Column, SealedError> {
+    pub(super) fn column(&self, table: &str, column: &str) -> Result<&Column, SealedError> {
         self.shared.registry.column(table, column).ok_or_else(|| SealedError::Unregistered {
             table: table.to_owned(),
             column: column.to_owned(),
         })
     }
 
-    fn offer_if(&self, is_stale: bool, table: &str, row: RowKey) {
+    pub(super) fn offer_if(&self, is_stale: bool, table: &str, row: RowKey) {
         if let Some(sink) = self.shared.sink.as_deref().filter(|_| is_stale) {
             sink.offer(StaleRow { table: table.to_owned(), row });
         }

@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc};
 
 use tower_layer::Layer;
 
-use super::{access::Sealed, service::SealedService, stale::StaleSink};
+use super::{access::Sealed, service::SealedService, stale::StaleSink, straggler::Custodian};
 use crate::{
     column::Registry,
     envelope::Target,
@@ -22,7 +22,8 @@ pub(super) struct Shared {
     pub(super) registry: Arc<Registry>,
     pub(super) target: Target,
     pub(super) sink: Option<Arc<dyn StaleSink>>,
-    accepts_while_fenced: bool,
+    pub(super) custodian: Option<Arc<dyn Custodian>>,
+    pub(super) accepts_while_fenced: bool,
 }
 
 impl SealedLayer {
@@ -35,6 +36,7 @@ impl SealedLayer {
             registry,
             target: Target::default(),
             sink: None,
+            custodian: None,
             accepts_while_fenced: false,
         }))
     }
@@ -70,6 +72,13 @@ impl SealedLayer {
         Ok(sealed)
     }
 
+    /// Has [`Sealed::read`] fetch from `custodian` what is not in the keychain any more.
+    #[must_use]
+    pub fn fetching_from(mut self, custodian: impl Custodian) -> Self {
+        Arc::make_mut(&mut self.0).custodian = Some(Arc::new(custodian));
+        self
+    }
+
     /// Access under the present keychain, as a request gets it: for work outside
     /// any request.
     #[must_use]
@@ -92,6 +101,7 @@ impl fmt::Debug for SealedLayer {
         f.debug_struct("SealedLayer")
             .field("target", &self.0.target)
             .field("lazy", &self.0.sink.is_some())
+            .field("fetches", &self.0.custodian.is_some())
             .finish_non_exhaustive()
     }
 }

@@ -5,7 +5,9 @@
 //!    is an error and never passes through.
 //! 3. Reading a stale value offers its row to a [`StaleSink`] and returns at once.
 //! 4. While the process is without its lease, every request is answered with 503, and
-//!    a request that came before seals nothing.
+//!    a request that came before opens and seals nothing.
+//! 5. A value under a key that was retired, and is not compromised, is opened by
+//!    [`Sealed::read`] all the same: a [`Custodian`] fetches the key, and is told.
 //!
 //! ```
 //! use std::sync::Arc;
@@ -22,22 +24,25 @@
 //! }
 //!
 //! /// In a handler, which finds `Sealed` in the extensions of its request.
-//! fn client_secret(
+//! async fn client_secret(
 //!     sealed: &Sealed,
 //!     provider: uuid::Uuid,
 //!     stored: &str,
 //! ) -> Result<SecretString, SealedError> {
-//!     sealed.open("sso_providers", "client_secret", provider, stored)
+//!     sealed.read("sso_providers", "client_secret", provider, stored).await
 //! }
 //! ```
 
 mod access;
 mod layer;
+mod read;
 mod service;
 mod stale;
+mod straggler;
 
 pub use super::ResponseFuture;
 pub use access::{Sealed, SealedError};
 pub use layer::SealedLayer;
 pub use service::SealedService;
 pub use stale::{StaleRow, StaleSink};
+pub use straggler::{Custodian, Fetching, Straggler};

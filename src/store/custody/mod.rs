@@ -71,6 +71,7 @@ impl NewKey<'_> {
             created_at: now,
             promoted_at: (self.state == KeyState::Primary).then_some(now),
             retired_at: None,
+            compromised_at: None,
             seals: 0,
             longest_lifetime: std::time::Duration::ZERO,
         })
@@ -123,6 +124,18 @@ pub fn keychain(
         records.sort_by_key(|(record, _)| record.rank);
         Ok(chain.with(secret, keyring(secret, &records, root, budgets)?))
     })
+}
+
+/// The sealing keys of `custody` that are not accepted any more, and may still be
+/// opened with: retired, and not compromised.
+#[must_use]
+pub fn retired(custody: &Custody) -> Vec<(Secret, KeyId)> {
+    let is_retired = |key: &&KeyRecord| {
+        key.secret.entry().class == Class::Sealing
+            && key.state == KeyState::Retired
+            && key.compromised_at.is_none()
+    };
+    custody.keys.iter().filter(is_retired).map(|key| (key.secret, key.id.clone())).collect()
 }
 
 fn keyring(

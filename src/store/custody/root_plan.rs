@@ -145,7 +145,7 @@ fn may_reseal(root_key: Fingerprint, live: &[Vec<Fingerprint>]) -> bool {
 /// Whether `changes` seal a key, so that [`permits`] must judge them.
 #[must_use]
 pub fn seals_anew(changes: &[KeyChange]) -> bool {
-    changes.iter().any(|change| !matches!(change, KeyChange::Move { .. }))
+    changes.iter().any(|change| matches!(change, KeyChange::Add(_) | KeyChange::Reseal { .. }))
 }
 
 /// Whether `changes` seal keys only under what they may, where `live` is what each live
@@ -160,7 +160,7 @@ pub fn permits(changes: &[KeyChange], live: &[Vec<Fingerprint>]) -> bool {
         KeyChange::Reseal { new, .. } => {
             root_of(new).is_none_or(|root_key| may_reseal(root_key, live))
         }
-        KeyChange::Move { .. } => true,
+        KeyChange::Move { .. } | KeyChange::Compromise { .. } => true,
     })
 }
 

@@ -34,7 +34,8 @@ const NOTIFY: &str = "SELECT pg_notify('breeze_rollover', $1)";
 /// Every key. A handful of rows a secret.
 const KEYS: &str = "
     SELECT secret, id, fingerprint, state, unnamed, origin, rank, sealed,
-           created_at, promoted_at, retired_at, seals, longest_lifetime
+           created_at, promoted_at, retired_at, compromised_at, seals,
+           longest_lifetime
     FROM rollover.key
     ORDER BY secret, rank, id";
 
@@ -50,8 +51,8 @@ const PRIMARIES: &str = "SELECT secret FROM rollover.key WHERE state = 'primary'
 const ADD: &str = "
     INSERT INTO rollover.key
         (secret, id, fingerprint, state, unnamed, origin, rank, sealed,
-         created_at, promoted_at, retired_at, seals, longest_lifetime)
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)";
+         created_at, promoted_at, retired_at, compromised_at, seals, longest_lifetime)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)";
 
 /// From state $3 to $4, if it still is in $3. Served by the primary key.
 const MOVE: &str = "
@@ -59,8 +60,14 @@ const MOVE: &str = "
         state = $4,
         sealed = CASE WHEN $4 = 'destroyed' THEN NULL ELSE sealed END,
         promoted_at = CASE WHEN $4 = 'primary' THEN $5 ELSE promoted_at END,
-        retired_at = CASE WHEN $4 = 'retired' THEN $5 ELSE retired_at END
+        retired_at = CASE WHEN $4 = 'retired' THEN $5 ELSE retired_at END,
+        compromised_at = CASE WHEN $4 = 'destroyed' THEN compromised_at END
     WHERE secret = $1 AND id = $2 AND state = $3";
+
+/// A retired key is compromised since $3. Served by the primary key.
+const COMPROMISE: &str = "
+    UPDATE rollover.key SET compromised_at = $3
+    WHERE secret = $1 AND id = $2 AND state = 'retired'";
 
 /// Other sealed material, if it still is the one that was read. Served by the primary key.
 const RESEAL: &str =
@@ -173,6 +180,7 @@ async fn apply(transaction: &mut PgConnection, change: &KeyChange) -> Result<(),
                 .bind(row.created_at)
                 .bind(row.promoted_at)
                 .bind(row.retired_at)
+                .bind(row.compromised_at)
                 .bind(row.seals)
                 .bind(row.longest_lifetime)
         }
@@ -182,6 +190,9 @@ async fn apply(transaction: &mut PgConnection, change: &KeyChange) -> Result<(),
             .bind(from.as_str())
             .bind(to.as_str())
             .bind(at.as_millis()),
+        KeyChange::Compromise { secret, key, at } => {
+            sqlx::query(COMPROMISE).bind(secret.name()).bind(key.as_str()).bind(at.as_millis())
+        }
         KeyChange::Reseal { secret, key, old, new } => {
             sqlx::query(RESEAL).bind(secret.name()).bind(key.as_str()).bind(old).bind(new)
         }

@@ -26,6 +26,7 @@ pub(crate) struct KeyRow {
     pub(crate) created_at: i64,
     pub(crate) promoted_at: Option<i64>,
     pub(crate) retired_at: Option<i64>,
+    pub(crate) compromised_at: Option<i64>,
     pub(crate) seals: i64,
     pub(crate) longest_lifetime: i64,
 }
@@ -51,6 +52,7 @@ impl KeyRow {
             created_at: Timestamp::from_millis(self.created_at),
             promoted_at: self.promoted_at.map(Timestamp::from_millis),
             retired_at: self.retired_at.map(Timestamp::from_millis),
+            compromised_at: self.compromised_at.map(Timestamp::from_millis),
             seals: unsigned(TABLE, "seals", self.seals)?,
             longest_lifetime: Duration::from_millis(unsigned(
                 TABLE,
@@ -75,6 +77,7 @@ impl From<&KeyRecord> for KeyRow {
             created_at: key.created_at.as_millis(),
             promoted_at: key.promoted_at.map(Timestamp::as_millis),
             retired_at: key.retired_at.map(Timestamp::as_millis),
+            compromised_at: key.compromised_at.map(Timestamp::as_millis),
             seals: signed(key.seals),
             longest_lifetime: millis(key.longest_lifetime),
         }

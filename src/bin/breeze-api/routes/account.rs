@@ -90,6 +90,7 @@ async fn enable_mfa(
     let (table, column) = MFA_COLUMN;
     let seed = Row::new(&columns, table, user.id)
         .text(column, user.mfa_secret.as_deref())
+        .await
         .map_err(|_| unreadable_seed())?
         .ok_or_else(|| Problem::conflict("set MFA up first").coded("mfa_not_set_up"))?;
     let step = accepted_step(&seed, &body.code, app.clock.now()).map_err(|_| unreadable_seed())?;

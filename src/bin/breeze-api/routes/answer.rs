@@ -43,16 +43,11 @@ pub(super) struct List<T> {
     next: Option<RowId>,
 }
 
-/// A page of at most `limit` rows.
-pub(super) fn list<R, T>(
-    rows: Vec<R>,
-    limit: u32,
-    id: impl Fn(&R) -> RowId,
-    view: impl Fn(R) -> T,
-) -> axum::Json<List<T>> {
-    let is_full = rows.len() >= limit as usize;
-    let next = rows.last().filter(|_| is_full).map(id);
-    axum::Json(List { data: rows.into_iter().map(view).collect(), next })
+/// A page of `data`, at most `limit` of it.
+pub(super) fn list<T>(data: Vec<T>, limit: u32, id: impl Fn(&T) -> RowId) -> axum::Json<List<T>> {
+    let is_full = data.len() >= limit as usize;
+    let next = data.last().filter(|_| is_full).map(id);
+    axum::Json(List { data, next })
 }
 
 /// A row that is not there, or not in reach: which of them is not told.

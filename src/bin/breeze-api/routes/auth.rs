@@ -122,6 +122,7 @@ async fn second_factor(
     let (table, column) = MFA_COLUMN;
     let seed = Row::new(columns, table, user.id)
         .text(column, user.mfa_secret.as_deref())
+        .await
         .ok()
         .flatten()
         .ok_or_else(unreadable_seed)?;

@@ -44,12 +44,14 @@ struct View {
 }
 
 impl View {
-    fn of(profile: DiscoveryProfile, columns: &Columns) -> Self {
+    async fn of(profile: DiscoveryProfile, columns: &Columns) -> Self {
         let row = Row::new(columns, TABLE, profile.id);
         let mut unread = Unread::default();
-        let communities = row.document("snmp_communities", profile.snmp_communities.as_deref());
+        let communities =
+            row.document("snmp_communities", profile.snmp_communities.as_deref()).await;
         let communities = unread.note("snmpCommunities", communities);
-        let credentials = row.document("snmp_credentials", profile.snmp_credentials.as_deref());
+        let credentials =
+            row.document("snmp_credentials", profile.snmp_credentials.as_deref()).await;
         let credentials = unread.note("snmpCredentials", credentials);
         Self {
             id: profile.id,
@@ -105,7 +107,11 @@ async fn page(
     Page(window): Page,
 ) -> Result<axum::Json<List<View>>, Problem> {
     let rows = app.data.discovery_profiles(caller.reach()?, window).await?;
-    Ok(answer::list(rows, window.limit, |row| row.id, |row| View::of(row, &columns)))
+    let mut views = Vec::with_capacity(rows.len());
+    for row in rows {
+        views.push(View::of(row, &columns).await);
+    }
+    Ok(answer::list(views, window.limit, |view| view.id))
 }
 
 async fn create(
@@ -123,7 +129,12 @@ async fn create(
     };
     let draft = whole.draft(&Row::new(&columns, TABLE, id))?;
     let created = app.data.create_discovery_profile(id, org_id, &draft).await?;
-    Ok(answer::created("discovery/profiles", id, created.version, &View::of(created, &columns)))
+    Ok(answer::created(
+        "discovery/profiles",
+        id,
+        created.version,
+        &View::of(created, &columns).await,
+    ))
 }
 
 async fn read(
@@ -134,7 +145,7 @@ async fn read(
 ) -> Result<Response, Problem> {
     let found = app.data.discovery_profile(id, caller.reach()?).await?;
     let found = found.ok_or_else(|| answer::missing(WHAT))?;
-    Ok(answer::row(found.version, &View::of(found, &columns)))
+    Ok(answer::row(found.version, &View::of(found, &columns).await))
 }
 
 async fn edit(
@@ -148,7 +159,7 @@ async fn edit(
     let reach = caller.reach()?;
     let draft = body.draft(&Row::new(&columns, TABLE, id))?;
     match app.data.edit_discovery_profile(id, reach, expected, &draft).await? {
-        Some(edited) => Ok(answer::row(edited.version, &View::of(edited, &columns))),
+        Some(edited) => Ok(answer::row(edited.version, &View::of(edited, &columns).await)),
         None => {
             let is_there = app.data.discovery_profile(id, reach).await?.is_some();
             Err(answer::unedited(WHAT, is_there))

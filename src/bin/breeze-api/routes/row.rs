@@ -30,17 +30,18 @@ impl<'a> Row<'a> {
     }
 
     /// The plaintext of a text column.
-    pub(super) fn text(
+    pub(super) async fn text(
         &self,
         column: &str,
         value: Option<&str>,
     ) -> Result<Option<SecretString>, Unreadable> {
-        let open = |value| self.sealed.open(self.table, column, self.id, value);
-        value.map(open).transpose().map_err(|error| self.unreadable(column, &error))
+        let Some(value) = value else { return Ok(None) };
+        let opened = self.sealed.read(self.table, column, self.id, value).await;
+        opened.map(Some).map_err(|error| self.unreadable(column, &error))
     }
 
     /// The plaintext of an array or document, as JSON.
-    pub(super) fn document(
+    pub(super) async fn document(
         &self,
         column: &str,
         value: Option<&str>,
@@ -48,7 +49,8 @@ impl<'a> Row<'a> {
         let Some(value) = value else { return Ok(None) };
         let json = self
             .sealed
-            .open_document(self.table, column, self.id, value)
+            .read_document(self.table, column, self.id, value)
+            .await
             .map_err(|error| self.unreadable(column, &error))?;
         serde_json::from_str(json.expose_secret()).map(Some).map_err(|_| {
             tracing::warn!(table = self.table, column, row = %self.id, "a document is no JSON");

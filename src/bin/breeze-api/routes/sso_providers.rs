@@ -48,10 +48,10 @@ struct View {
 }
 
 impl View {
-    fn of(provider: SsoProvider, columns: &Columns) -> Self {
+    async fn of(provider: SsoProvider, columns: &Columns) -> Self {
         let mut unread = Unread::default();
         let secret = provider.client_secret.as_deref().filter(|secret| !secret.is_empty());
-        let opened = Row::new(columns, TABLE, provider.id).text("client_secret", secret);
+        let opened = Row::new(columns, TABLE, provider.id).text("client_secret", secret).await;
         Self {
             id: provider.id,
             org_id: provider.org_id,
@@ -93,7 +93,11 @@ async fn page(
     Page(window): Page,
 ) -> Result<axum::Json<List<View>>, Problem> {
     let rows = app.data.sso_providers(caller.reach()?, window).await?;
-    Ok(answer::list(rows, window.limit, |row| row.id, |row| View::of(row, &columns)))
+    let mut views = Vec::with_capacity(rows.len());
+    for row in rows {
+        views.push(View::of(row, &columns).await);
+    }
+    Ok(answer::list(views, window.limit, |view| view.id))
 }
 
 async fn create(
@@ -113,7 +117,7 @@ async fn create(
         client_secret: row.seal("client_secret", body.client_secret.as_ref())?,
     };
     let created = app.data.create_sso_provider(id, org_id, &draft).await?;
-    Ok(answer::created("sso/providers", id, created.version, &View::of(created, &columns)))
+    Ok(answer::created("sso/providers", id, created.version, &View::of(created, &columns).await))
 }
 
 async fn read(
@@ -124,7 +128,7 @@ async fn read(
 ) -> Result<Response, Problem> {
     let found = app.data.sso_provider(id, caller.reach()?).await?;
     let found = found.ok_or_else(|| answer::missing(WHAT))?;
-    Ok(answer::row(found.version, &View::of(found, &columns)))
+    Ok(answer::row(found.version, &View::of(found, &columns).await))
 }
 
 async fn edit(
@@ -145,7 +149,7 @@ async fn edit(
         client_secret: row.seal("client_secret", body.client_secret.as_ref())?,
     };
     match app.data.edit_sso_provider(id, reach, expected, &draft).await? {
-        Some(edited) => Ok(answer::row(edited.version, &View::of(edited, &columns))),
+        Some(edited) => Ok(answer::row(edited.version, &View::of(edited, &columns).await)),
         None => {
             let is_there = app.data.sso_provider(id, reach).await?.is_some();
             Err(answer::unedited(WHAT, is_there))
@@ -168,7 +172,7 @@ async fn test(
     let found = app.data.sso_provider(id, caller.reach()?).await?;
     let found = found.ok_or_else(|| answer::missing(WHAT))?;
     let row = Row::new(&columns, TABLE, id);
-    let secret = row.text("client_secret", found.client_secret.as_deref())?;
+    let secret = row.text("client_secret", found.client_secret.as_deref()).await?;
     let secret = secret.and_then(|secret| Material::new(secret).ok()).ok_or_else(|| {
         Problem::conflict("the provider has no client secret; set one").coded("no_secret")
     })?;

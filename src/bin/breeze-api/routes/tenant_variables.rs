@@ -39,9 +39,10 @@ struct View {
 }
 
 impl View {
-    fn of(variable: TenantVariable, columns: &Columns) -> Self {
+    async fn of(variable: TenantVariable, columns: &Columns) -> Self {
         let mut unread = Unread::default();
-        let opened = Row::new(columns, TABLE, variable.id).text("value", Some(&variable.value));
+        let opened =
+            Row::new(columns, TABLE, variable.id).text("value", Some(&variable.value)).await;
         let value = unread.note("value", opened);
         Self {
             id: variable.id,
@@ -77,7 +78,11 @@ async fn page(
     Page(window): Page,
 ) -> Result<axum::Json<List<View>>, Problem> {
     let rows = app.data.tenant_variables(caller.reach()?, window).await?;
-    Ok(answer::list(rows, window.limit, |row| row.id, |row| View::of(row, &columns)))
+    let mut views = Vec::with_capacity(rows.len());
+    for row in rows {
+        views.push(View::of(row, &columns).await);
+    }
+    Ok(answer::list(views, window.limit, |view| view.id))
 }
 
 async fn create(
@@ -94,7 +99,7 @@ async fn create(
         value: Row::new(&columns, TABLE, id).seal("value", Some(&body.value))?,
     };
     let created = app.data.create_tenant_variable(id, org_id, &draft).await?;
-    Ok(answer::created("tenant-variables", id, created.version, &View::of(created, &columns)))
+    Ok(answer::created("tenant-variables", id, created.version, &View::of(created, &columns).await))
 }
 
 async fn read(
@@ -105,7 +110,7 @@ async fn read(
 ) -> Result<Response, Problem> {
     let found = app.data.tenant_variable(id, caller.reach()?).await?;
     let found = found.ok_or_else(|| answer::missing(WHAT))?;
-    Ok(answer::row(found.version, &View::of(found, &columns)))
+    Ok(answer::row(found.version, &View::of(found, &columns).await))
 }
 
 async fn edit(
@@ -123,7 +128,7 @@ async fn edit(
         value: Row::new(&columns, TABLE, id).seal("value", body.value.as_ref())?,
     };
     match app.data.edit_tenant_variable(id, reach, expected, &draft).await? {
-        Some(edited) => Ok(answer::row(edited.version, &View::of(edited, &columns))),
+        Some(edited) => Ok(answer::row(edited.version, &View::of(edited, &columns).await)),
         None => {
             let is_there = app.data.tenant_variable(id, reach).await?.is_some();
             Err(answer::unedited(WHAT, is_there))

@@ -83,7 +83,8 @@ async fn page(
     Page(window): Page,
 ) -> Result<axum::Json<List<View>>, Problem> {
     let rows = app.data.users(caller.reach()?, window).await?;
-    Ok(answer::list(rows, window.limit, |row| row.id, View::from))
+    let views: Vec<_> = rows.into_iter().map(View::from).collect();
+    Ok(answer::list(views, window.limit, |view| view.id))
 }
 
 async fn create(

@@ -52,13 +52,14 @@ struct View {
 }
 
 impl View {
-    fn of(webhook: Webhook, columns: &Columns) -> Self {
+    async fn of(webhook: Webhook, columns: &Columns) -> Self {
         let row = Row::new(columns, TABLE, webhook.id);
         let mut unread = Unread::default();
         let secret = webhook.secret.as_deref().filter(|secret| !secret.is_empty());
-        let url = unread.note("url", row.text("url", Some(&webhook.url)));
-        let opened = unread.note("secret", row.text("secret", secret));
-        let headers = unread.note("headers", row.document("headers", webhook.headers.as_deref()));
+        let url = unread.note("url", row.text("url", Some(&webhook.url)).await);
+        let opened = unread.note("secret", row.text("secret", secret).await);
+        let headers = row.document("headers", webhook.headers.as_deref()).await;
+        let headers = unread.note("headers", headers);
         Self {
             id: webhook.id,
             org_id: webhook.org_id,
@@ -121,7 +122,11 @@ async fn page(
     Page(window): Page,
 ) -> Result<axum::Json<List<View>>, Problem> {
     let rows = app.data.webhooks(caller.reach()?, window).await?;
-    Ok(answer::list(rows, window.limit, |row| row.id, |row| View::of(row, &columns)))
+    let mut views = Vec::with_capacity(rows.len());
+    for row in rows {
+        views.push(View::of(row, &columns).await);
+    }
+    Ok(answer::list(views, window.limit, |view| view.id))
 }
 
 async fn create(
@@ -140,7 +145,7 @@ async fn create(
     };
     let draft = whole.draft(&Row::new(&columns, TABLE, id))?;
     let created = app.data.create_webhook(id, org_id, &draft).await?;
-    Ok(answer::created("webhooks", id, created.version, &View::of(created, &columns)))
+    Ok(answer::created("webhooks", id, created.version, &View::of(created, &columns).await))
 }
 
 async fn read(
@@ -151,7 +156,7 @@ async fn read(
 ) -> Result<Response, Problem> {
     let found = app.data.webhook(id, caller.reach()?).await?;
     let found = found.ok_or_else(|| answer::missing(WHAT))?;
-    Ok(answer::row(found.version, &View::of(found, &columns)))
+    Ok(answer::row(found.version, &View::of(found, &columns).await))
 }
 
 async fn edit(
@@ -165,7 +170,7 @@ async fn edit(
     let reach = caller.reach()?;
     let draft = body.draft(&Row::new(&columns, TABLE, id))?;
     match app.data.edit_webhook(id, reach, expected, &draft).await? {
-        Some(edited) => Ok(answer::row(edited.version, &View::of(edited, &columns))),
+        Some(edited) => Ok(answer::row(edited.version, &View::of(edited, &columns).await)),
         None => {
             let is_there = app.data.webhook(id, reach).await?.is_some();
             Err(answer::unedited(WHAT, is_there))
@@ -191,9 +196,9 @@ async fn test(
     let found = app.data.webhook(id, caller.reach()?).await?;
     let found = found.ok_or_else(|| answer::missing(WHAT))?;
     let row = Row::new(&columns, TABLE, id);
-    row.text("url", Some(&found.url))?;
-    row.document("headers", found.headers.as_deref())?;
-    let secret = row.text("secret", found.secret.as_deref())?;
+    row.text("url", Some(&found.url)).await?;
+    row.document("headers", found.headers.as_deref()).await?;
+    let secret = row.text("secret", found.secret.as_deref()).await?;
     let signature = secret.map(|secret| {
         let mac = Hmac::<Sha256>::new_from_slice(secret.expose_secret().as_bytes())
             .expect("HMAC takes a key of any length")

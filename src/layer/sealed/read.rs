@@ -1,0 +1,127 @@
+//! Reads what was sealed under a key that is retired by now, as well.
+//!
+//! 1. A value that opens under the keychain of the request is opened without waiting.
+//! 2. One that lacks nothing but a key opens when a [`Custodian`] gives that key, by all
+//!    the rules of its column: its context, and the forms that it takes.
+//! 3. Such a row is offered for rewrapping, and the custodian is told.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use secrecy::SecretString;
+
+use super::{
+    access::{Sealed, SealedError},
+    straggler::{Custodian, Straggler},
+};
+use crate::{
+    column::{Column, DocumentError, RowKey},
+    envelope::OpenError,
+    ids::KeyId,
+    keyring::Keychain,
+};
+
+impl Sealed {
+    /// Opens one text value, as [`Sealed::open`] does; one under a key that was retired
+    /// since too, if that key is in custody and not compromised. Such a value was sealed
+    /// before and written after: its row is offered for rewrapping, and it is told.
+    ///
+    /// Waits only for such a value.
+    ///
+    /// # Errors
+    /// As [`Sealed::open`].
+    ///
+    /// # Cancel safety
+    /// Cancel safe: nothing changes but what is told.
+    pub async fn read(
+        &self,
+        table: &str,
+        column: &str,
+        row: impl Into<RowKey>,
+        value: &str,
+    ) -> Result<SecretString, SealedError> {
+        let row = row.into();
+        let refused = match self.open(table, column, row.clone(), value) {
+            Err(refused) => refused,
+            opened => return opened,
+        };
+        let Some(fetched) = self.fetch(&refused).await else { return Err(refused) };
+        let column = self.column(table, column)?;
+        let opened = column
+            .open(&fetched.keychain, &row, value, self.shared.target)
+            .map_err(|error| SealedError::Open { column: column.to_string(), error })?;
+        self.tell(fetched, column, row).await;
+        Ok(opened.plaintext)
+    }
+
+    /// Opens a document, or an array of text, as [`Sealed::open_document`] does, and
+    /// what is in it as [`Sealed::read`] does.
+    ///
+    /// # Errors
+    /// As [`Sealed::open_document`].
+    ///
+    /// # Cancel safety
+    /// Cancel safe: nothing changes but what is told.
+    pub async fn read_document(
+        &self,
+        table: &str,
+        column: &str,
+        row: impl Into<RowKey>,
+        json: &str,
+    ) -> Result<SecretString, SealedError> {
+        let row = row.into();
+        let refused = match self.open_document(table, column, row.clone(), json) {
+            Err(refused) => refused,
+            opened => return opened,
+        };
+        let Some(fetched) = self.fetch(&refused).await else { return Err(refused) };
+        let column = self.column(table, column)?;
+        let opened = column
+            .open_document(&fetched.keychain, &row, json, self.shared.target)
+            .map_err(|error| SealedError::Document { column: column.to_string(), error })?;
+        self.tell(fetched, column, row).await;
+        Ok(opened.json)
+    }
+
+    /// A keychain with the keys for want of which something was refused.
+    async fn fetch(&self, refused: &SealedError) -> Option<Fetched<'_>> {
+        let custodian = self.shared.custodian.as_deref()?;
+        let keys = refused.unknown_keys()?;
+        let keychain = custodian.fetch(&keys).await?;
+        Some(Fetched { custodian, keys, keychain })
+    }
+
+    /// Tells of a straggler, and has it rewrapped.
+    async fn tell(&self, fetched: Fetched<'_>, column: &Column, row: RowKey) {
+        self.offer_if(true, column.table(), row.clone());
+        let Fetched { custodian, keys, .. } = fetched;
+        let straggler =
+            Straggler { column: column.to_string(), secret: column.secret(), row, keys };
+        custodian.opened(straggler).await;
+    }
+}
+
+/// Retired keys, fetched for one value.
+struct Fetched<'a> {
+    custodian: &'a dyn Custodian,
+    keys: Vec<KeyId>,
+    keychain: Arc<Keychain>,
+}
+
+impl SealedError {
+    /// The keys that would be needed, if nothing is wrong but that they are not at hand.
+    fn unknown_keys(&self) -> Option<Vec<KeyId>> {
+        let unknown = |error: &OpenError| match error {
+            OpenError::UnknownKey(key) => Some(key.clone()),
+            _ => None,
+        };
+        match self {
+            Self::Open { error, .. } => Some(vec![unknown(error)?]),
+            Self::Document { error: DocumentError::Unopenable(bad), .. } => {
+                let keys: Option<BTreeSet<_>> =
+                    bad.leaves.iter().map(|(_, error)| unknown(error)).collect();
+                Some(keys?.into_iter().collect())
+            }
+            _ => None,
+        }
+    }
+}
