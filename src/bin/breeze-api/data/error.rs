@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use breeze_rollover::{problem::Problem, store::GUARD_CONSTRAINT};
-use sqlx::migrate::MigrateError;
+use sqlx::{error::DatabaseError, migrate::MigrateError};
 
 /// Data could not be read or written. Never holds a value.
 #[derive(Debug, thiserror::Error)]
@@ -37,14 +37,23 @@ impl From<sqlx::Error> for DataError {
             sqlx::Error::Database(refusal) if refusal.constraint() == Some(GUARD_CONSTRAINT) => {
                 Self::KeyRetired(error)
             }
+            sqlx::Error::Database(refusal) if is_passing(&**refusal) => Self::Unavailable(error),
             sqlx::Error::Io(_)
             | sqlx::Error::Tls(_)
+            | sqlx::Error::Protocol(_)
             | sqlx::Error::PoolTimedOut
             | sqlx::Error::PoolClosed
             | sqlx::Error::WorkerCrashed => Self::Unavailable(error),
             _ => Self::Database(error),
         }
     }
+}
+
+/// Whether PostgreSQL refuses for a while: its connections are all taken (53), or it
+/// ends, has crashed or still starts (57P01, 57P02, 57P03).
+fn is_passing(refusal: &dyn DatabaseError) -> bool {
+    let code = refusal.code().unwrap_or_default();
+    code.starts_with("53") || matches!(&*code, "57P01" | "57P02" | "57P03")
 }
 
 impl From<MigrateError> for DataError {
@@ -78,6 +87,60 @@ impl From<DataError> for Problem {
                 tracing::error!(%error, "a query failed");
                 Self::internal()
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{borrow::Cow, error::Error};
+
+    use sqlx::error::ErrorKind;
+
+    use super::*;
+
+    /// A refusal of PostgreSQL, by its code alone.
+    #[derive(Debug, thiserror::Error)]
+    #[error("refused with {0}")]
+    struct Refusal(&'static str);
+
+    impl DatabaseError for Refusal {
+        fn message(&self) -> &str {
+            "refused"
+        }
+
+        fn code(&self) -> Option<Cow<'_, str>> {
+            Some(self.0.into())
+        }
+
+        fn as_error(&self) -> &(dyn Error + Send + Sync + 'static) {
+            self
+        }
+
+        fn as_error_mut(&mut self) -> &mut (dyn Error + Send + Sync + 'static) {
+            self
+        }
+
+        fn into_error(self: Box<Self>) -> Box<dyn Error + Send + Sync + 'static> {
+            self
+        }
+
+        fn kind(&self) -> ErrorKind {
+            ErrorKind::Other
+        }
+    }
+
+    #[test]
+    fn a_server_that_is_full_or_ends_or_starts_is_unavailable_and_no_other_refusal_is() {
+        let status = |code| {
+            let error = sqlx::Error::Database(Box::new(Refusal(code)));
+            Problem::from(DataError::from(error)).status().as_u16()
+        };
+        for code in ["53300", "57P01", "57P02", "57P03"] {
+            assert_eq!(status(code), 503, "{code}");
+        }
+        for code in ["42P01", "57014", "22001"] {
+            assert_eq!(status(code), 500, "{code}");
         }
     }
 }
