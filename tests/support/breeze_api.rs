@@ -79,15 +79,23 @@ pub struct Process {
 impl Process {
     /// Waits until it accepts connections on `port`.
     pub async fn listens_on(&mut self, port: u16) {
+        if let Some(ended) = self.ends_or_listens_on(port).await {
+            panic!("it ended before it listened: {ended:?}");
+        }
+    }
+
+    /// Waits until it accepts connections on `port`, or ends before.
+    pub async fn ends_or_listens_on(&mut self, port: u16) -> Option<Finished> {
         let listens = async {
             while TcpStream::connect(("127.0.0.1", port)).await.is_err() {
                 if let Some(status) = self.child.try_wait().unwrap() {
-                    panic!("it ended before it listened: {:?}", self.output(status));
+                    return Some(self.output(status));
                 }
                 sleep(Duration::from_millis(20)).await;
             }
+            None
         };
-        timeout(PATIENCE, listens).await.expect("it never listened");
+        timeout(PATIENCE, listens).await.expect("it never listened")
     }
 
     /// What it has written to standard output so far.

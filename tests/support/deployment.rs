@@ -9,6 +9,7 @@ use std::{
 
 use breeze_rollover::{
     catalog::Secret,
+    clock::{Clock, SystemClock},
     column::{Aim, Binding, Column, Kind, Registry, RowKey},
     embed,
     envelope::Target,
@@ -22,6 +23,7 @@ use breeze_rollover::{
         Custody,
         custody::{self, RootKeys, SealBudgets},
     },
+    token::{NewToken, Scope, sign},
 };
 use secrecy::ExposeSecret;
 use serde_json::json;
@@ -92,7 +94,7 @@ impl Db {
 
     /// This process's own way into it.
     pub async fn open(&self) -> Opened {
-        Opened(embed::Database::connect(&self.url(), 2).await.unwrap())
+        Opened::at(&self.url()).await
     }
 }
 
@@ -120,6 +122,11 @@ const TABLES: [(&str, &[&str]); 4] = [
 pub type Plaintexts = BTreeMap<String, String>;
 
 impl Opened {
+    /// The database of `url`.
+    pub async fn at(url: &str) -> Self {
+        Self(embed::Database::connect(url, 2).await.unwrap())
+    }
+
     /// Inserts `count` rows, sealed as Breeze once did (`enc:v1`, or `enc:v2` and
     /// `enc:v3` under names), and answers what is in them.
     pub async fn fill(&self, count: u128) -> Plaintexts {
@@ -186,6 +193,14 @@ impl Opened {
             .map(|key| (key.secret, key.id.clone()))
             .collect();
         custody::keychain(&custody, &root(), &SealBudgets::default(), &retired).unwrap()
+    }
+
+    /// What an operator who passed MFA bears for `lifetime`: of the present primary.
+    pub async fn operator_token(&self, lifetime: Duration) -> String {
+        let keychain = self.keychain().await;
+        let ring = keychain.signing(Secret::JwtSecret).unwrap();
+        let token = NewToken::access(Uuid::nil(), Scope::System).mfa(true).lifetime(lifetime);
+        sign(ring, &token, SystemClock.now()).unwrap().expose_secret().to_owned()
     }
 
     /// The primary keys of `secret`: exactly one, always.
