@@ -183,7 +183,7 @@ async fn a_wish_whose_predecessor_is_not_primary_yet_waits_too(database: Databas
         applied: Epoch(0),
         settled: Epoch(0),
         root_keys: vec![],
-        accepts_when_fenced: false,
+        accepts_while_fenced: false,
         lease: Duration::from_secs(60),
     };
     app.database.store().renew(&slow).await.unwrap();

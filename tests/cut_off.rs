@@ -185,7 +185,7 @@ async fn a_graceful_rollover_is_cut_off_after_its_end(database: Database) {
     assert_eq!((after.phase, after.updated_at), (Phase::Retired, retired.updated_at));
 }
 
-async fn one_that_accepts_when_fenced_is_waited_for_until_it_is_known_to_be_stopped(
+async fn one_that_accepts_while_fenced_is_waited_for_until_it_is_known_to_be_stopped(
     database: Database,
 ) {
     fill(&database, 1).await;
@@ -200,9 +200,9 @@ async fn one_that_accepts_when_fenced_is_waited_for_until_it_is_known_to_be_stop
             version: "0.1.0".to_owned(),
             applied,
             root_keys: vec![],
-        settled: applied,
+            settled: applied,
             lease: Duration::from_millis(300),
-            accepts_when_fenced: true,
+            accepts_while_fenced: true,
         };
         store.renew(&beat).await.unwrap()
     };
@@ -224,7 +224,7 @@ async fn one_that_accepts_when_fenced_is_waited_for_until_it_is_known_to_be_stop
     let view = operator.inspect(id).await.unwrap().rollover;
     let cut_off = view.cut_off.unwrap();
     assert_eq!(cut_off.at, None);
-    assert!(matches!(acceptance(&cut_off, unfenced), Acceptance::AcceptsWhenFenced { .. }));
+    assert!(matches!(acceptance(&cut_off, unfenced), Acceptance::AcceptsWhileFenced { .. }));
     assert!(view.blocked_by.unwrap().contains("stop them and deregister them"));
     let nobody = operator.deregister(ReplicaId::new(), Actor::System, "a test").await;
     assert!(matches!(nobody, Err(Refusal::NoReplica(_))), "{nobody:?}");
@@ -267,6 +267,6 @@ on_both_databases!(
     nothing_is_cut_off_before_every_replica_has_acknowledged,
     a_replica_that_is_silent_is_cut_off_when_its_lease_runs_out,
     a_graceful_rollover_is_cut_off_after_its_end,
-    one_that_accepts_when_fenced_is_waited_for_until_it_is_known_to_be_stopped,
+    one_that_accepts_while_fenced_is_waited_for_until_it_is_known_to_be_stopped,
     who_wants_the_old_key_back_takes_back_that_it_is_cut_off,
 );

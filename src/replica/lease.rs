@@ -53,7 +53,7 @@ impl Replica {
             settled: self.snapshots().settled(applied),
             root_keys: self.root().fingerprints().collect(),
             lease: self.lease,
-            accepts_when_fenced: self.accepts_while_fenced,
+            accepts_while_fenced: self.accepts_while_fenced,
         };
         // A connection that hangs must not cost the lease: the next try has another.
         let patience = (self.lease / 3).max(LEAST);

@@ -74,7 +74,7 @@ pub enum Acceptance {
         until: Timestamp,
     },
     /// It may: its lease is over, and it is configured to accept even so.
-    AcceptsWhenFenced {
+    AcceptsWhileFenced {
         /// When its lease ran out.
         since: Timestamp,
     },
@@ -86,7 +86,7 @@ impl Acceptance {
     pub const fn ended_at(self) -> Option<Timestamp> {
         match self {
             Self::Acknowledged { at } | Self::LeaseRanOut { at } | Self::Left { at } => Some(at),
-            Self::LeaseRuns { .. } | Self::AcceptsWhenFenced { .. } => None,
+            Self::LeaseRuns { .. } | Self::AcceptsWhileFenced { .. } => None,
         }
     }
 }
@@ -100,7 +100,7 @@ impl fmt::Display for Acceptance {
             Self::LeaseRuns { until } => {
                 write!(f, "has not acknowledged, and its lease runs until {until}")
             }
-            Self::AcceptsWhenFenced { since } => write!(
+            Self::AcceptsWhileFenced { since } => write!(
                 f,
                 "is configured to accept without a lease, and its lease ran out at {since}"
             ),
@@ -143,7 +143,7 @@ mod tests {
 
     #[test]
     fn a_cut_off_is_the_last_moment_at_which_anybody_accepted_and_none_before() {
-        use Acceptance::{AcceptsWhenFenced, Acknowledged, LeaseRanOut, LeaseRuns, Left};
+        use Acceptance::{AcceptsWhileFenced, Acknowledged, LeaseRanOut, LeaseRuns, Left};
         let at = Timestamp::from_seconds;
         let awaited = CutOff::awaited(KeyId::new("old").unwrap(), at(100));
         let cut = |states: &[Acceptance]| awaited.proven(&acceptors(states)).map(|cut| cut.at);
@@ -152,7 +152,7 @@ mod tests {
         assert_eq!(cut(&[soon]), Some(Some(at(101))));
         assert_eq!(cut(&[late, soon, Left { at: at(103) }]), Some(Some(at(115))));
         assert_eq!(cut(&[soon, LeaseRuns { until: at(115) }]), None);
-        assert_eq!(cut(&[AcceptsWhenFenced { since: at(99) }, late]), None);
+        assert_eq!(cut(&[AcceptsWhileFenced { since: at(99) }, late]), None);
         assert_eq!(cut(&[]), Some(Some(at(100))), "nobody was live when it was retired");
     }
 

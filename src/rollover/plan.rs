@@ -479,7 +479,7 @@ mod tests {
         let at = Timestamp::from_seconds;
         let acknowledged = acceptor(Acceptance::Acknowledged { at: at(201) });
         let runs = acceptor(Acceptance::LeaseRuns { until: at(215) });
-        let unfenced = acceptor(Acceptance::AcceptsWhenFenced { since: at(199) });
+        let unfenced = acceptor(Acceptance::AcceptsWhileFenced { since: at(199) });
 
         let mut world = world(Secret::JwtSecret, Mode::Hard, Phase::Retired);
         assert_eq!(action(&world), Action::Rest, "an older version retired it");

@@ -188,7 +188,7 @@ pub struct Beat {
     /// How long the lease shall last.
     pub lease: Duration,
     /// Whether it goes on accepting when its lease is over.
-    pub accepts_when_fenced: bool,
+    pub accepts_while_fenced: bool,
 }
 
 /// A renewed lease.
@@ -229,7 +229,7 @@ pub struct ReplicaRecord {
     /// When it reported `settled` first.
     pub settled_at: Option<Timestamp>,
     /// Whether it goes on accepting when its lease is over.
-    pub accepts_when_fenced: bool,
+    pub accepts_while_fenced: bool,
     /// When it gave up its lease, if it did.
     pub left_at: Option<Timestamp>,
     /// When all this was so.

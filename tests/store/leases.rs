@@ -40,7 +40,7 @@ fn beat(replica: ReplicaId, applied: u64) -> Beat {
         settled: Epoch(applied.saturating_sub(1)),
         root_keys: vec![],
         lease: LEASE,
-        accepts_when_fenced: false,
+        accepts_while_fenced: false,
     }
 }
 
@@ -94,7 +94,7 @@ async fn who_may_accept_a_retired_key_is_noted_and_not_forgotten_before_it_is_cu
     let mut rollover = rollover(Secret::JwtSecret);
     done(store, &begin(&rollover, false)).await;
     store.renew(&beat(gone, 0)).await.unwrap();
-    store.renew(&Beat { accepts_when_fenced: true, ..beat(unfenced, 0) }).await.unwrap();
+    store.renew(&Beat { accepts_while_fenced: true, ..beat(unfenced, 0) }).await.unwrap();
     on.advance_clock(31_000).await;
     store.renew(&beat(fast, 0)).await.unwrap();
     store.renew(&beat(silent, 0)).await.unwrap();
@@ -111,7 +111,7 @@ async fn who_may_accept_a_retired_key_is_noted_and_not_forgotten_before_it_is_cu
     assert_eq!(at_first.len(), 3, "neither whose lease was over, nor who came later");
     assert!(matches!(at_first[&fast], Acceptance::LeaseRuns { .. }));
     let Acceptance::LeaseRuns { until } = at_first[&silent] else { panic!("{at_first:?}") };
-    assert!(matches!(at_first[&unfenced], Acceptance::AcceptsWhenFenced { .. }));
+    assert!(matches!(at_first[&unfenced], Acceptance::AcceptsWhileFenced { .. }));
 
     store.renew(&beat(fast, 1)).await.unwrap();
     assert!(matches!(seen().await[&fast], Acceptance::LeaseRuns { .. }), "applied, not settled");

@@ -39,7 +39,7 @@ fn beat(replica: ReplicaId, root_keys: &[&str]) -> Beat {
         applied: Epoch(0),
         settled: Epoch(0),
         root_keys: root_keys.iter().map(|root_key| print(root_key)).collect(),
-        accepts_when_fenced: false,
+        accepts_while_fenced: false,
         lease: Duration::from_secs(30),
     }
 }

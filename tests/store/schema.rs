@@ -229,7 +229,7 @@ mod only_postgres {
             settled: Epoch(1),
             root_keys: vec![],
             lease: Duration::from_secs(9),
-            accepts_when_fenced: false,
+            accepts_while_fenced: false,
         };
         store.renew(&beat).await.unwrap();
         assert!(matches!(store.migrate().await, Err(StoreError::Privilege(_))));

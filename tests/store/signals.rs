@@ -48,7 +48,7 @@ async fn a_change_of_keys_and_a_new_report_are_signalled_and_nothing_else(on: im
         applied: Epoch(applied),
         root_keys: vec![],
         settled: Epoch(settled),
-        accepts_when_fenced: false,
+        accepts_while_fenced: false,
         lease: Duration::from_secs(30),
     };
     for report in [beat(1, 0), beat(1, 1)] {

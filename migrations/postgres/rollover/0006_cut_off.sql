@@ -4,7 +4,7 @@ CREATE INDEX rollover_awaits_cut_off ON rollover.rollover (id)
     WHERE cut_off IS NOT NULL AND cut_off ->> 'at' IS NULL;
 
 -- A replica that goes on accepting when its lease is over.
-ALTER TABLE rollover.replica ADD COLUMN accepts_when_fenced boolean NOT NULL DEFAULT false;
+ALTER TABLE rollover.replica ADD COLUMN accepts_while_fenced boolean NOT NULL DEFAULT false;
 
 -- The replicas that may have accepted the key at the moment when it was retired. Gone
 -- once the rollover is cut off.

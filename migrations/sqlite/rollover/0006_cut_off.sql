@@ -5,7 +5,7 @@ CREATE INDEX rollover_rollover_awaits_cut_off ON rollover_rollover (id)
 
 -- A replica that goes on accepting when its lease is over.
 ALTER TABLE rollover_replica ADD COLUMN
-    accepts_when_fenced INTEGER NOT NULL DEFAULT 0 CHECK (accepts_when_fenced IN (0, 1));
+    accepts_while_fenced INTEGER NOT NULL DEFAULT 0 CHECK (accepts_while_fenced IN (0, 1));
 
 -- The replicas that may have accepted the key at the moment when it was retired. Gone
 -- once the rollover is cut off.

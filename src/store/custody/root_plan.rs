@@ -206,7 +206,7 @@ mod tests {
             renewed_at: None,
             applied_at: None,
             settled_at: None,
-            accepts_when_fenced: false,
+            accepts_while_fenced: false,
             left_at: None,
             as_of: Timestamp::from_seconds(0),
         }

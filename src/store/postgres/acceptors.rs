@@ -17,7 +17,7 @@ use crate::{
 const NOTE: &str = "
     INSERT INTO rollover.acceptor (rollover, replica, name, epoch)
     SELECT $1, id, name, $2 FROM rollover.replica
-    WHERE lease_until > rollover.now_ms() OR accepts_when_fenced";
+    WHERE lease_until > rollover.now_ms() OR accepts_while_fenced";
 
 /// Served by the primary key.
 const FORGET: &str = "DELETE FROM rollover.acceptor WHERE rollover = $1";
@@ -30,7 +30,7 @@ const ACCEPTORS: &str = "
                THEN ms ELSE acknowledged_at END AS acknowledged_at,
            left_at, coalesce(lease_until, ms) AS lease_until,
            coalesce(lease_until > ms, false) AS live,
-           coalesce(accepts_when_fenced, false) AS accepts_when_fenced
+           coalesce(accepts_while_fenced, false) AS accepts_while_fenced
     FROM rollover.acceptor
         CROSS JOIN rollover.now_ms() AS ms
         LEFT JOIN rollover.replica ON replica.id = acceptor.replica

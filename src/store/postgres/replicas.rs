@@ -30,19 +30,19 @@ const RENEW: &str = "
         DELETE FROM rollover.replica WHERE id IN (
             SELECT id FROM rollover.replica
             WHERE lease_until < (SELECT ms FROM present) - 3600000 AND id <> $1
-                AND NOT accepts_when_fenced
+                AND NOT accepts_while_fenced
                 AND NOT EXISTS (SELECT FROM rollover.acceptor WHERE replica = replica.id)
             FOR UPDATE SKIP LOCKED)
     )
     INSERT INTO rollover.replica AS known
         (id, name, version, applied, settled, root_keys, lease_until,
-         accepts_when_fenced, registered_at, renewed_at, applied_at, settled_at)
+         accepts_while_fenced, registered_at, renewed_at, applied_at, settled_at)
     SELECT $1, $2, $3, $4, $5, $7, ms + $6, $9, ms, ms, ms, ms FROM present
     ON CONFLICT (id) DO UPDATE SET
         name = excluded.name, version = excluded.version, applied = excluded.applied,
         settled = excluded.settled, root_keys = excluded.root_keys,
         lease_until = excluded.lease_until,
-        accepts_when_fenced = excluded.accepts_when_fenced,
+        accepts_while_fenced = excluded.accepts_while_fenced,
         renewed_at = excluded.renewed_at, left_at = NULL,
         applied_at = CASE WHEN known.applied = excluded.applied
             THEN known.applied_at ELSE excluded.applied_at END,
@@ -55,13 +55,13 @@ const RENEW: &str = "
 /// Ends its lease, if it still runs. Served by the primary key.
 const DEREGISTER: &str = "
     UPDATE rollover.replica SET
-        lease_until = least(lease_until, ms), left_at = ms, accepts_when_fenced = false
+        lease_until = least(lease_until, ms), left_at = ms, accepts_while_fenced = false
     FROM rollover.now_ms() AS ms
     WHERE id = $1 AND left_at IS NULL";
 
 /// One without a lease that has not left. Served by the primary key.
 const STOPPED: &str = "
-    UPDATE rollover.replica SET left_at = ms, accepts_when_fenced = false
+    UPDATE rollover.replica SET left_at = ms, accepts_while_fenced = false
     FROM rollover.now_ms() AS ms
     WHERE id = $1 AND lease_until <= ms AND left_at IS NULL";
 
@@ -70,10 +70,10 @@ const STOPPED: &str = "
 const REPLICAS: &str = "
     SELECT id::text, name, version, applied, settled, root_keys, lease_until,
            lease_until > ms AS live,
-           registered_at, renewed_at, applied_at, settled_at, accepts_when_fenced, left_at,
+           registered_at, renewed_at, applied_at, settled_at, accepts_while_fenced, left_at,
            ms AS as_of
     FROM rollover.replica, rollover.now_ms() AS ms
-    WHERE lease_until >= ms - 3600000 OR accepts_when_fenced
+    WHERE lease_until >= ms - 3600000 OR accepts_while_fenced
         OR EXISTS (SELECT FROM rollover.acceptor WHERE acceptor.replica = replica.id)
     ORDER BY replica.id";
 
@@ -91,7 +91,7 @@ pub(super) async fn renew(pool: &Pool, beat: &Beat) -> Result<Lease, StoreError>
         .bind(millis(beat.lease))
         .bind(root_keys_text(&beat.root_keys))
         .bind(listen::REPORT)
-        .bind(beat.accepts_when_fenced)
+        .bind(beat.accepts_while_fenced)
         .fetch_one(pool)
         .await?;
     Ok(Lease { epoch: Epoch(unsigned("meta", "epoch", epoch)?) })

@@ -17,7 +17,7 @@ use crate::{
 const NOTE: &str = "
     INSERT INTO rollover_acceptor (rollover, replica, name, epoch)
     SELECT $1, id, name, $2 FROM rollover_replica, rollover_now
-    WHERE lease_until > ms OR accepts_when_fenced";
+    WHERE lease_until > ms OR accepts_while_fenced";
 
 /// Served by the primary key.
 const FORGET: &str = "DELETE FROM rollover_acceptor WHERE rollover = $1";
@@ -30,7 +30,7 @@ const ACCEPTORS: &str = "
                THEN ms ELSE acknowledged_at END AS acknowledged_at,
            left_at, coalesce(lease_until, ms) AS lease_until,
            coalesce(lease_until > ms, 0) AS live,
-           coalesce(accepts_when_fenced, 0) AS accepts_when_fenced
+           coalesce(accepts_while_fenced, 0) AS accepts_while_fenced
     FROM rollover_acceptor AS acceptor
         CROSS JOIN rollover_now
         LEFT JOIN rollover_replica AS replica ON replica.id = acceptor.replica

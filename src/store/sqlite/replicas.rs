@@ -22,13 +22,13 @@ const IS_KNOWN: &str = "
 const RENEW: &str = "
     INSERT INTO rollover_replica AS known
         (id, name, version, applied, settled, root_keys, lease_until,
-         accepts_when_fenced, registered_at, renewed_at, applied_at, settled_at)
+         accepts_while_fenced, registered_at, renewed_at, applied_at, settled_at)
     SELECT $1, $2, $3, $4, $5, $7, ms + $6, $8, ms, ms, ms, ms FROM rollover_now WHERE true
     ON CONFLICT (id) DO UPDATE SET
         name = excluded.name, version = excluded.version, applied = excluded.applied,
         settled = excluded.settled, root_keys = excluded.root_keys,
         lease_until = excluded.lease_until,
-        accepts_when_fenced = excluded.accepts_when_fenced,
+        accepts_while_fenced = excluded.accepts_while_fenced,
         renewed_at = excluded.renewed_at, left_at = NULL,
         applied_at = CASE WHEN known.applied = excluded.applied
             THEN known.applied_at ELSE excluded.applied_at END,
@@ -44,19 +44,19 @@ const ACKNOWLEDGE: &str = "
 /// Leases that ended an hour ago: the table has a row a process.
 const FORGET: &str = "
     DELETE FROM rollover_replica
-    WHERE lease_until < (SELECT ms FROM rollover_now) - 3600000 AND NOT accepts_when_fenced
+    WHERE lease_until < (SELECT ms FROM rollover_now) - 3600000 AND NOT accepts_while_fenced
         AND NOT EXISTS (SELECT 1 FROM rollover_acceptor WHERE replica = rollover_replica.id)";
 
 /// Ends its lease, if it still runs. Served by the primary key.
 const DEREGISTER: &str = "
     UPDATE rollover_replica SET
-        lease_until = min(lease_until, ms), left_at = ms, accepts_when_fenced = 0
+        lease_until = min(lease_until, ms), left_at = ms, accepts_while_fenced = 0
     FROM rollover_now
     WHERE id = $1 AND left_at IS NULL";
 
 /// One without a lease that has not left. Served by the primary key.
 const STOPPED: &str = "
-    UPDATE rollover_replica SET left_at = ms, accepts_when_fenced = 0
+    UPDATE rollover_replica SET left_at = ms, accepts_while_fenced = 0
     FROM rollover_now
     WHERE id = $1 AND lease_until <= ms AND left_at IS NULL";
 
@@ -65,10 +65,10 @@ const STOPPED: &str = "
 const REPLICAS: &str = "
     SELECT id, name, version, applied, settled, root_keys, lease_until,
            lease_until > ms AS live,
-           registered_at, renewed_at, applied_at, settled_at, accepts_when_fenced, left_at,
+           registered_at, renewed_at, applied_at, settled_at, accepts_while_fenced, left_at,
            ms AS as_of
     FROM rollover_replica, rollover_now
-    WHERE lease_until >= ms - 3600000 OR accepts_when_fenced
+    WHERE lease_until >= ms - 3600000 OR accepts_while_fenced
         OR EXISTS (SELECT 1 FROM rollover_acceptor WHERE replica = rollover_replica.id)
     ORDER BY id";
 
@@ -93,7 +93,7 @@ pub(super) async fn renew(pool: &SqlitePool, beat: &Beat) -> Result<(Lease, bool
         .bind(signed(beat.settled.0))
         .bind(millis(beat.lease))
         .bind(root_keys_text(&beat.root_keys))
-        .bind(beat.accepts_when_fenced)
+        .bind(beat.accepts_while_fenced)
         .fetch_one(&mut *transaction)
         .await?;
     sqlx::query(ACKNOWLEDGE)

@@ -20,7 +20,7 @@ pub(crate) struct AcceptorRow {
     left_at: Option<i64>,
     lease_until: i64,
     live: bool,
-    accepts_when_fenced: bool,
+    accepts_while_fenced: bool,
 }
 
 impl AcceptorRow {
@@ -30,7 +30,7 @@ impl AcceptorRow {
             (Some(at), _) => Acceptance::Acknowledged { at: Timestamp::from_millis(at) },
             (None, Some(at)) => Acceptance::Left { at: Timestamp::from_millis(at) },
             _ if self.live => Acceptance::LeaseRuns { until: lease_until },
-            _ if self.accepts_when_fenced => Acceptance::AcceptsWhenFenced { since: lease_until },
+            _ if self.accepts_while_fenced => Acceptance::AcceptsWhileFenced { since: lease_until },
             _ => Acceptance::LeaseRanOut { at: lease_until },
         }
     }

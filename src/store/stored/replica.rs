@@ -27,7 +27,7 @@ pub(crate) struct ReplicaRow {
     renewed_at: Option<i64>,
     applied_at: Option<i64>,
     settled_at: Option<i64>,
-    accepts_when_fenced: bool,
+    accepts_while_fenced: bool,
     left_at: Option<i64>,
     as_of: i64,
 }
@@ -49,7 +49,7 @@ impl TryFrom<ReplicaRow> for ReplicaRecord {
             renewed_at: row.renewed_at.map(Timestamp::from_millis),
             applied_at: row.applied_at.map(Timestamp::from_millis),
             settled_at: row.settled_at.map(Timestamp::from_millis),
-            accepts_when_fenced: row.accepts_when_fenced,
+            accepts_while_fenced: row.accepts_while_fenced,
             left_at: row.left_at.map(Timestamp::from_millis),
             as_of: Timestamp::from_millis(row.as_of),
         })
