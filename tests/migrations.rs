@@ -34,8 +34,12 @@ fn does_more(sql: &str) -> Vec<String> {
             ["DROP" | "TRUNCATE" | "DELETE", ..] => found.push(told()),
             ["ALTER", what, ..] if *what != "TABLE" => found.push(told()),
             ["ALTER", "TABLE", rest @ ..] => {
-                let is_refused = rest.iter().any(|word| {
-                    matches!(*word, "DROP" | "RENAME" | "ALTER" | "CONSTRAINT" | "UNIQUE" | "CHECK")
+                // Programs of before leave a new column to its default, whatever it checks.
+                let is_column = rest.windows(2).any(|pair| pair == ["ADD", "COLUMN"]);
+                let is_refused = rest.iter().any(|word| match *word {
+                    "DROP" | "RENAME" | "ALTER" | "CONSTRAINT" | "UNIQUE" => true,
+                    "CHECK" => !is_column,
+                    _ => false,
                 });
                 let is_demanded = rest.windows(2).any(|pair| pair == ["NOT", "NULL"])
                     && !rest.contains(&"DEFAULT");
@@ -97,6 +101,7 @@ fn what_does_more_than_add_is_found() {
         "CREATE TABLE t (id int NOT NULL);",
         "ALTER TABLE t ADD COLUMN a int;",
         "ALTER TABLE t ADD COLUMN a int NOT NULL DEFAULT 0;",
+        "ALTER TABLE t ADD COLUMN a int NOT NULL DEFAULT 0 CHECK (a IN (0, 1));",
         "CREATE INDEX i ON t (a); -- DROP TABLE t;",
         "INSERT INTO t VALUES ('x; DROP TABLE t;');",
     ] {

@@ -91,7 +91,9 @@ async fn a_worker_with_the_keys_of_before_proves_nothing(database: Database) {
     let begun = one.begin(ask()).await.unwrap();
     one.carry(begun.id).await.unwrap();
 
-    let stopped = ByHand::join(Arc::clone(&store)).await.unwrap();
+    // Others wait for it no longer, and it does not know: as if its clock stood still.
+    let stopped = ByHand::join_for(Arc::clone(&store), Duration::from_secs(60)).await.unwrap();
+    store.deregister(stopped.worker.replica().id()).await.unwrap();
     let begun = one.begin(ask()).await.unwrap();
     one.carry_until(begun.id, |blocker| blocker == Blocker::Bulk).await.unwrap();
     stopped.worker.rewrap(begun.id, 1).await.unwrap();

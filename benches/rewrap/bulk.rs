@@ -28,7 +28,6 @@ const NEW: &str = "the present key of this bench";
 /// One rollover in the middle of its draining, whose passes begin at will.
 pub struct Bulk {
     replica: Arc<Replica>,
-    registry: Arc<Registry>,
     rollover: Rollover,
     previous: Keychain,
     present: Keychain,
@@ -36,30 +35,8 @@ pub struct Bulk {
 
 impl Bulk {
     pub async fn begin(database: &Database) -> Self {
-        let environment = [
-            ("JWT_SECRET", "a signing secret of this bench 0123456789"),
-            ("APP_ENCRYPTION_KEYRING", &format!(r#"{{"old":"{OLD}","new":"{NEW}"}}"#)),
-            ("APP_ENCRYPTION_KEY_ID", "new"),
-            ("BREEZE_ROOT_KEY", "a root key that seals every other key in the store"),
-        ];
-        let environment = Environment::given(environment);
-        let joined = Membership {
-            store: database.store(),
-            root: RootKeys::open(&environment, None).unwrap(),
-            environment,
-            name: "bench".to_owned(),
-            signs: vec![],
-            target: Target::Bound,
-            lease: Duration::from_secs(15),
-            poll: Duration::from_secs(1),
-            accepts_while_fenced: false,
-            clock: Arc::new(SystemClock),
-        }
-        .join()
-        .await
-        .unwrap();
-        tokio::spawn(Arc::clone(&joined.replica).run(std::future::pending()));
-        let now = joined.replica.clock().now();
+        let replica = join(database).await;
+        let now = replica.clock().now();
         let rollover = Rollover {
             id: RolloverId::new(),
             secret: Secret::AppEncryptionKey,
@@ -90,15 +67,9 @@ impl Bulk {
             }),
             ..Change::default()
         };
-        let begun = joined.replica.store().commit(&begin).await.unwrap();
+        let begun = replica.store().commit(&begin).await.unwrap();
         assert!(matches!(begun, Committed::Done(_)), "{begun:?}");
-        Self {
-            replica: joined.replica,
-            registry: Arc::new(Registry::empty().with(Column::text(REWRAPPED, COLUMN))),
-            rollover,
-            previous: keychain("old", OLD),
-            present: keychain("new", NEW),
-        }
+        Self { replica, rollover, previous: keychain("old", OLD), present: keychain("new", NEW) }
     }
 
     /// Seals with the previous key.
@@ -113,9 +84,8 @@ impl Bulk {
 
     /// One whole pass, its ranges claimed by `tasks` tasks.
     pub async fn pass(&mut self, tasks: u32, ceiling: Option<u32>) {
-        let worker = self.worker(tasks);
-        self.begin_pass(tasks, ceiling).await;
-        let (id, pass) = (self.rollover.id, self.rollover.pass);
+        let worker = worker(&self.replica, tasks);
+        let (id, pass) = self.begin_pass(tasks, ceiling).await;
         let tasks: Vec<_> = (0..tasks)
             .map(|_| {
                 let worker = worker.clone();
@@ -129,10 +99,10 @@ impl Bulk {
 
     /// A pass that goes on until its worker is shut down.
     pub async fn paced(&mut self, rows_per_second: u32) -> Worker {
-        let worker = self.worker(TASKS);
-        self.begin_pass(TASKS, Some(rows_per_second)).await;
+        let worker = worker(&self.replica, TASKS);
+        let (id, pass) = self.begin_pass(TASKS, Some(rows_per_second)).await;
         for _ in 0..TASKS {
-            let (worker, id, pass) = (worker.clone(), self.rollover.id, self.rollover.pass);
+            let worker = worker.clone();
             tokio::spawn(async move { worker.rewrap(id, pass).await.unwrap() });
         }
         worker
@@ -145,15 +115,11 @@ impl Bulk {
         pass.rewrapped
     }
 
-    fn worker(&self, parts: u32) -> Worker {
-        let settings = WorkerSettings { parts, ..WorkerSettings::default() };
-        Worker::new(Arc::clone(&self.replica), Arc::clone(&self.registry), &settings)
-    }
-
-    async fn begin_pass(&mut self, parts: u32, ceiling: Option<u32>) {
+    /// Begins a pass over `parts` ranges.
+    pub async fn begin_pass(&mut self, parts: u32, ceiling: Option<u32>) -> (RolloverId, u32) {
         self.change(|step| step.limit(ceiling)).await;
         let store = Arc::clone(self.replica.store());
-        let survey = store.survey(&self.registry).await.unwrap();
+        let survey = store.survey(&registry()).await.unwrap();
         let [table] = survey.tables.as_slice() else { panic!("{survey:?}") };
         let bounds = store.split(table, parts).await.unwrap();
         let uptos = bounds.iter().cloned().map(Some).chain([None]);
@@ -171,6 +137,7 @@ impl Bulk {
             afters.zip(uptos).enumerate().map(range).collect()
         };
         self.change(|step| step.begin_pass(ranges)).await;
+        (self.rollover.id, self.rollover.pass)
     }
 
     async fn change(&mut self, change: impl FnOnce(&Step<'_>) -> Change) {
@@ -187,6 +154,44 @@ impl Bulk {
         assert!(matches!(committed, Committed::Done(_)), "{committed:?}");
         self.rollover = next;
     }
+}
+
+/// A replica of this process, which keeps its lease.
+pub async fn join(database: &Database) -> Arc<Replica> {
+    let environment = [
+        ("JWT_SECRET", "a signing secret of this bench 0123456789"),
+        ("APP_ENCRYPTION_KEYRING", &format!(r#"{{"old":"{OLD}","new":"{NEW}"}}"#)),
+        ("APP_ENCRYPTION_KEY_ID", "new"),
+        ("BREEZE_ROOT_KEY", "a root key that seals every other key in the store"),
+    ];
+    let environment = Environment::given(environment);
+    let joined = Membership {
+        store: database.store(),
+        root: RootKeys::open(&environment, None).unwrap(),
+        environment,
+        name: "bench".to_owned(),
+        signs: vec![],
+        target: Target::Bound,
+        lease: Duration::from_secs(15),
+        poll: Duration::from_secs(1),
+        accepts_while_fenced: false,
+        clock: Arc::new(SystemClock),
+    }
+    .join()
+    .await
+    .unwrap();
+    tokio::spawn(Arc::clone(&joined.replica).run(std::future::pending()));
+    joined.replica
+}
+
+/// A worker that rewraps `parts` ranges at once.
+pub fn worker(replica: &Arc<Replica>, parts: u32) -> Worker {
+    let settings = WorkerSettings { parts, ..WorkerSettings::default() };
+    Worker::new(Arc::clone(replica), Arc::new(registry()), &settings)
+}
+
+fn registry() -> Registry {
+    Registry::empty().with(Column::text(REWRAPPED, COLUMN))
 }
 
 fn keychain(id: &str, source: &str) -> Keychain {

@@ -19,6 +19,7 @@ mod bulk;
 mod foreground;
 mod memory;
 mod postgres;
+mod scaling;
 mod sqlite;
 mod tables;
 
@@ -36,6 +37,9 @@ const fn rounds(rows: usize) -> usize {
 
 #[tokio::main]
 async fn main() {
+    if let Ok(orders) = env::var(scaling::ORDERS) {
+        return scaling::work(&orders).await;
+    }
     let sizes: Vec<usize> = env::var("BREEZE_BENCH_ROWS")
         .unwrap_or_else(|_| "100000".to_owned())
         .split(',')
@@ -68,6 +72,9 @@ async fn main() {
         for &rows in &sizes {
             speed(tables.as_ref(), bulk, rows).await;
         }
+    }
+    for (tables, bulk) in databases.iter().zip(&mut bulks) {
+        scaling::with_processes(tables.as_ref(), bulk).await;
     }
     println!(
         "\n{:12} {:>9} {:>12} {:>12} {:>12} {:>8}",

@@ -12,6 +12,7 @@ use crate::tables::{Batch, FLOOR, SOURCE, Tables, chunks};
 
 pub struct PostgresTables {
     database: Database,
+    url: String,
     application: PgPool,
 }
 
@@ -33,7 +34,7 @@ impl PostgresTables {
         if fsync != "on" {
             println!("fsync is {fsync}: commits are cheaper than they are in production");
         }
-        Self { database, application }
+        Self { database, url, application }
     }
 
     async fn execute(&self, sql: String) {
@@ -62,6 +63,10 @@ impl Tables for PostgresTables {
 
     fn database(&self) -> &Database {
         &self.database
+    }
+
+    fn url(&self) -> Option<&str> {
+        Some(&self.url)
     }
 
     async fn fill(&self, rows: usize, keys: &Keychain) {

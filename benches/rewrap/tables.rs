@@ -32,6 +32,11 @@ pub trait Tables: Send + Sync {
 
     fn database(&self) -> &Database;
 
+    /// Where other processes find it; `None` where they would only wait for each other.
+    fn url(&self) -> Option<&str> {
+        None
+    }
+
     /// Makes [`SOURCE`] anew, of `rows` rows sealed by `keys`.
     async fn fill(&self, rows: usize, keys: &Keychain);
 

@@ -138,6 +138,8 @@ async fn a_replica_that_joins_while_keys_are_resealed_is_seen() {
     joins(&on, &[NEW, OLD]).await;
     // It has begun to join with the old root key alone, and nobody sees it yet.
     let mut joining = on.store().pool().begin().await.unwrap();
+    let waits = "SELECT epoch FROM rollover.meta FOR SHARE";
+    sqlx::query(waits).execute(&mut *joining).await.unwrap();
     let join =
         "INSERT INTO rollover.replica (id, name, version, applied, settled, root_keys, lease_until)
         VALUES (gen_random_uuid(), '', '', 1, 1, '00000000000000aa', rollover.now_ms() + 30000)";

@@ -1,7 +1,8 @@
 //! Who may still accept a key that was retired, by the server's clock.
 
-use sqlx::{PgConnection, PgPool};
+use sqlx::PgConnection;
 
+use super::Pool;
 use crate::{
     ids::{Epoch, RolloverId},
     rollover::Acceptor,
@@ -51,7 +52,7 @@ pub(super) async fn change(
     Ok(())
 }
 
-pub(super) async fn of(pool: &PgPool, rollover: RolloverId) -> Result<Vec<Acceptor>, StoreError> {
+pub(super) async fn of(pool: &Pool, rollover: RolloverId) -> Result<Vec<Acceptor>, StoreError> {
     let rows: Vec<AcceptorRow> = sqlx::query_as(ACCEPTORS).bind(rollover.0).fetch_all(pool).await?;
     rows.into_iter().map(Acceptor::try_from).collect()
 }

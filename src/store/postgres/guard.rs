@@ -75,9 +75,10 @@ pub(super) async fn guard(
     pool: &PgPool,
     registry: &Registry,
 ) -> Result<Vec<TableGuard>, StoreError> {
-    let mut connection = pool.acquire().await?;
-    let mut installed = installed(&mut connection).await?;
-    let live = columns(&mut connection, registry.tables()).await?;
+    let mut transaction = pool.begin().await?;
+    let mut installed = installed(&mut transaction).await?;
+    let live = columns(&mut transaction, registry.tables()).await?;
+    transaction.commit().await?;
     let mut tables = Vec::new();
     for table in registry.tables() {
         let name = name_of(table);

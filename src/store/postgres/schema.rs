@@ -2,10 +2,7 @@
 
 use std::borrow::Cow;
 
-use sqlx::{
-    PgConnection,
-    migrate::{MigrateError, Migrator},
-};
+use sqlx::migrate::{MigrateError, Migrator};
 
 use super::Pool;
 use crate::store::StoreError;
@@ -59,7 +56,7 @@ pub(super) async fn migrate(pool: &Pool) -> Result<(), StoreError> {
         }
         error => StoreError::Migrate(error),
     })?;
-    check_needs(&mut *pool.acquire().await?).await
+    check_needs(pool).await
 }
 
 pub(super) async fn check(pool: &Pool) -> Result<(), StoreError> {
@@ -74,13 +71,12 @@ pub(super) async fn check(pool: &Pool) -> Result<(), StoreError> {
     if !lacking.is_empty() {
         return Err(StoreError::Privilege(lacking.join(", ")));
     }
-    check_needs(&mut *pool.acquire().await?).await
+    check_needs(pool).await
 }
 
 /// A newer version may have added to the schema; it says so when it did more than that.
-async fn check_needs(connection: &mut PgConnection) -> Result<(), StoreError> {
-    let (needs, known): (i64, _) =
-        (sqlx::query_scalar(NEEDS).fetch_one(connection).await?, known());
+async fn check_needs(pool: &Pool) -> Result<(), StoreError> {
+    let (needs, known): (i64, _) = (sqlx::query_scalar(NEEDS).fetch_one(pool).await?, known());
     if needs > known { Err(StoreError::NewerSchema { needs, known }) } else { Ok(()) }
 }
 
