@@ -31,8 +31,12 @@ impl KeyId {
 
 /// Whether `text` has the grammar of a key id.
 pub(crate) fn is_key_id(text: &str) -> bool {
-    !text.is_empty()
-        && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
+    !text.is_empty() && text.bytes().all(is_in_key_id)
+}
+
+/// Whether a key id may hold this character.
+pub(crate) const fn is_in_key_id(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-')
 }
 
 /// A key id that is empty or holds a character outside `[A-Za-z0-9._-]`.

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::ids::is_key_id;
+use crate::ids::is_in_key_id;
 
 use super::{error::Malformed, payload};
 
@@ -97,11 +97,11 @@ impl<'a> Envelope<'a> {
         let text = value.trim_ascii();
         let rest = text.strip_prefix(form.prefix()).unwrap_or_default();
         let (key_id, payload) = if form.names_key() {
-            let (id, payload) = rest.split_once(':').ok_or(Malformed::KeyId)?;
-            if !is_key_id(id) {
-                return Err(Malformed::KeyId);
-            }
-            (Some(id), payload)
+            // One look at each character: the first that no key id has must end it.
+            let end = rest.bytes().position(|byte| !is_in_key_id(byte));
+            let (id, payload) = rest.split_at(end.ok_or(Malformed::KeyId)?);
+            let payload = payload.strip_prefix(':').filter(|_| !id.is_empty());
+            (Some(id), payload.ok_or(Malformed::KeyId)?)
         } else {
             (None, rest)
         };

@@ -53,21 +53,21 @@ pub(super) fn read(text: &str, rest: Rest) -> Result<(Sealed, bool), Malformed> 
 
 /// Whether `text` is written as [`write`] does.
 pub(super) fn is_canonical(text: &str) -> bool {
-    parts(text.as_bytes()).is_some_and(|[nonce, tag, bytes]| {
-        [nonce, tag, bytes].into_iter().all(|part| BASE64.check(part).is_ok())
+    parts(text.as_bytes()).is_some_and(|(nonce, tag, bytes)| {
+        [nonce.as_slice(), tag, bytes].into_iter().all(|part| BASE64.check(part).is_ok())
     })
 }
 
 /// The three parts, where a canonical payload has them.
-fn parts(text: &[u8]) -> Option<[&[u8]; 3]> {
-    let (nonce, rest) = text.split_at_checked(NONCE_TEXT)?;
-    let (tag, bytes) = rest.strip_prefix(b".")?.split_at_checked(TAG_TEXT)?;
+fn parts(text: &[u8]) -> Option<(&[u8; NONCE_TEXT], &[u8; TAG_TEXT], &[u8])> {
+    let (nonce, rest) = text.split_first_chunk()?;
+    let (tag, bytes) = rest.strip_prefix(b".")?.split_first_chunk()?;
     let bytes = bytes.strip_prefix(b".")?;
-    (!bytes.is_empty()).then_some([nonce, tag, bytes])
+    (!bytes.is_empty()).then_some((nonce, tag, bytes))
 }
 
 fn read_strictly(text: &[u8]) -> Option<Sealed> {
-    let [nonce, tag, bytes] = parts(text)?;
+    let (nonce, tag, bytes) = parts(text)?;
     let groups = bytes.len() / 4;
     let (whole, last) = bytes.split_at(groups * 4);
     let ends = Ends::decode(nonce, tag, last)?;
@@ -94,14 +94,15 @@ struct Ends {
 const LAST: usize = NONCE + TAG + 2;
 
 impl Ends {
-    /// Of a nonce and a tag of the right length, and fewer than four characters.
-    fn decode(nonce: &[u8], tag: &[u8], last: &[u8]) -> Option<Self> {
+    /// Of a nonce, a tag, and fewer than four characters.
+    fn decode(nonce: &[u8; NONCE_TEXT], tag: &[u8; TAG_TEXT], last: &[u8]) -> Option<Self> {
         let mut text = [b'A'; NONCE_TEXT + TAG_TEXT + 2 + 4];
-        let (nonce_text, rest) = text.split_at_mut(NONCE_TEXT);
-        let (tag_text, last_text) = rest.split_at_mut(TAG_TEXT + 2);
-        nonce_text.copy_from_slice(nonce);
-        tag_text[..TAG_TEXT].copy_from_slice(tag);
-        last_text[..last.len()].copy_from_slice(last);
+        let (nonce_text, rest) = text.split_first_chunk_mut()?;
+        let (tag_text, rest) = rest.split_first_chunk_mut()?;
+        (*nonce_text, *tag_text) = (*nonce, *tag);
+        for (place, character) in rest[2..].iter_mut().zip(last) {
+            *place = *character;
+        }
         let last = match last.len() {
             0 => 0,
             1 => return None,
