@@ -4,7 +4,7 @@ use std::{env, process::Stdio, time::Instant};
 
 use breeze_rollover::{embed::Database, ids::RolloverId};
 use tokio::{
-    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
+    io::{AsyncReadExt, AsyncWriteExt},
     process::{Child, Command},
 };
 
@@ -108,8 +108,7 @@ pub async fn work(orders: &str) {
     let worker = bulk::worker(&replica, 1);
     print!("r");
     flush();
-    let mut go = String::new();
-    BufReader::new(tokio::io::stdin()).read_line(&mut go).await.unwrap();
+    std::io::stdin().read_line(&mut String::new()).unwrap();
     worker.rewrap(rollover, pass).await.unwrap();
     print!("d");
     flush();
