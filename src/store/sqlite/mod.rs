@@ -16,7 +16,7 @@ mod rollovers;
 mod rows;
 mod schema;
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, time::Duration};
 
 use async_trait::async_trait;
 use futures_util::{StreamExt, stream};
@@ -24,7 +24,7 @@ use sqlx::{
     SqlitePool,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
-use tokio::sync::{Mutex, broadcast};
+use tokio::sync::broadcast;
 use uuid::Uuid;
 
 pub(super) use error::cause;
@@ -42,9 +42,11 @@ pub(crate) const BEGIN_WRITING: &str = "BEGIN IMMEDIATE";
 #[derive(Debug, Clone)]
 pub struct SqliteStore {
     pool: SqlitePool,
-    /// Held by the batch that writes. Batches of one process wait for each other here,
-    /// in turn and at once: for SQLite's own lock they would sleep, and not in turn.
-    writing: Arc<Mutex<()>>,
+    /// The one connection that writes batches. They wait for each other here, in turn
+    /// and at once: for SQLite's own lock they would sleep, and not in turn. And it
+    /// keeps the pages that the next batch needs, which a write through another one
+    /// would have it read again.
+    rows: SqlitePool,
     /// What this process changes is told to whoever listens in it.
     told: broadcast::Sender<Signal>,
 }
@@ -60,7 +62,12 @@ impl SqliteStore {
     /// makes such a pool.
     #[must_use]
     pub fn new(pool: SqlitePool) -> Self {
-        Self { pool, writing: Arc::default(), told: broadcast::Sender::new(SIGNALS) }
+        let rows = SqlitePoolOptions::new()
+            .max_connections(1)
+            .idle_timeout(None)
+            .max_lifetime(None)
+            .connect_lazy_with(pool.connect_options().as_ref().clone());
+        Self { pool, rows, told: broadcast::Sender::new(SIGNALS) }
     }
 
     /// Opens the file of `url`, and makes it where it is missing (unless the URL says

@@ -28,9 +28,8 @@ pub(super) async fn write(
     let batch: Vec<_> =
         changed.iter().filter(|update| table.fits(&update.key)).map(|u| flat(table, u)).collect();
     let batch = serde_json::to_string(&batch).expect("text is JSON");
-    let _turn = store.writing.lock().await;
     // The write lock is taken at once: a reader that becomes a writer can be refused.
-    let mut transaction = store.pool.begin_with("BEGIN IMMEDIATE").await.map_err(failed)?;
+    let mut transaction = store.rows.begin_with("BEGIN IMMEDIATE").await.map_err(failed)?;
     let mut rewrapped = 0;
     if !changed.is_empty() {
         let done = sqlx::query(AssertSqlSafe(statement(table)))
