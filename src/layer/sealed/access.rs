@@ -46,10 +46,9 @@ impl Sealed {
         value: &str,
     ) -> Result<SecretString, SealedError> {
         let (column, row) = (self.column(table, column)?, row.into());
-        let Opened { plaintext, is_stale } = column
-            .open(&self.keychain, &row, value, self.shared.target)
-            .map_err(|error| SealedError::Open { column: column.to_string(), error })?;
-        self.offer_if(is_stale, table, row);
+        let Opened { plaintext, is_stale } =
+            self.text_under(&self.keychain, column, &row, value)?;
+        self.offer_if(is_stale, table, &row);
         Ok(plaintext)
     }
 
@@ -83,11 +82,10 @@ impl Sealed {
         json: &str,
     ) -> Result<SecretString, SealedError> {
         let (column, row) = (self.column(table, column)?, row.into());
-        let OpenedDocument { json, is_stale } = column
-            .open_document(&self.keychain, &row, json, self.shared.target)
-            .map_err(|error| SealedError::Document { column: column.to_string(), error })?;
-        self.offer_if(is_stale, table, row);
-        Ok(json)
+        let Opened { plaintext, is_stale } =
+            self.document_under(&self.keychain, column, &row, json)?;
+        self.offer_if(is_stale, table, &row);
+        Ok(plaintext)
     }
 
     /// Seals the secrets of a JSON document, or of a JSON array of text, as
@@ -108,6 +106,33 @@ impl Sealed {
             .map_err(|error| SealedError::Document { column: column.to_string(), error })
     }
 
+    /// Opens one text value of `column` under `keychain`.
+    pub(super) fn text_under(
+        &self,
+        keychain: &Keychain,
+        column: &Column,
+        row: &RowKey,
+        value: &str,
+    ) -> Result<Opened, SealedError> {
+        column
+            .open(keychain, row, value, self.shared.target)
+            .map_err(|error| SealedError::Open { column: column.to_string(), error })
+    }
+
+    /// Opens a document, or an array of text, of `column` under `keychain`.
+    pub(super) fn document_under(
+        &self,
+        keychain: &Keychain,
+        column: &Column,
+        row: &RowKey,
+        json: &str,
+    ) -> Result<Opened, SealedError> {
+        let OpenedDocument { json, is_stale } = column
+            .open_document(keychain, row, json, self.shared.target)
+            .map_err(|error| SealedError::Document { column: column.to_string(), error })?;
+        Ok(Opened { plaintext: json, is_stale })
+    }
+
     pub(super) fn column(&self, table: &str, column: &str) -> Result<&Column, SealedError> {
         self.shared.registry.column(table, column).ok_or_else(|| SealedError::Unregistered {
             table: table.to_owned(),
@@ -115,9 +140,9 @@ impl Sealed {
         })
     }
 
-    pub(super) fn offer_if(&self, is_stale: bool, table: &str, row: RowKey) {
+    pub(super) fn offer_if(&self, is_stale: bool, table: &str, row: &RowKey) {
         if let Some(sink) = self.shared.sink.as_deref().filter(|_| is_stale) {
-            sink.offer(StaleRow { table: table.to_owned(), row });
+            sink.offer(StaleRow { table: table.to_owned(), row: row.clone() });
         }
     }
 }

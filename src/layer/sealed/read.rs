@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     column::{Column, DocumentError, RowKey},
-    envelope::OpenError,
+    envelope::{OpenError, Opened},
     ids::KeyId,
     keyring::Keychain,
 };
@@ -39,18 +39,9 @@ impl Sealed {
         row: impl Into<RowKey>,
         value: &str,
     ) -> Result<SecretString, SealedError> {
-        let row = row.into();
-        let refused = match self.open(table, column, row.clone(), value) {
-            Err(refused) => refused,
-            opened => return opened,
-        };
-        let Some(fetched) = self.fetch(&refused).await else { return Err(refused) };
-        let column = self.column(table, column)?;
-        let opened = column
-            .open(&fetched.keychain, &row, value, self.shared.target)
-            .map_err(|error| SealedError::Open { column: column.to_string(), error })?;
-        self.tell(fetched, column, row).await;
-        Ok(opened.plaintext)
+        let (column, row) = (self.column(table, column)?, row.into());
+        let open = |keychain: &Keychain| self.text_under(keychain, column, &row, value);
+        self.open_or_fetch(column, &row, open).await
     }
 
     /// Opens a document, or an array of text, as [`Sealed::open_document`] does, and
@@ -68,18 +59,30 @@ impl Sealed {
         row: impl Into<RowKey>,
         json: &str,
     ) -> Result<SecretString, SealedError> {
-        let row = row.into();
-        let refused = match self.open_document(table, column, row.clone(), json) {
+        let (column, row) = (self.column(table, column)?, row.into());
+        let open = |keychain: &Keychain| self.document_under(keychain, column, &row, json);
+        self.open_or_fetch(column, &row, open).await
+    }
+
+    /// What `open` opens of a row, under the keychain of the request or, if nothing is
+    /// wrong but that a key is retired, under one that has it.
+    async fn open_or_fetch(
+        &self,
+        column: &Column,
+        row: &RowKey,
+        open: impl Fn(&Keychain) -> Result<Opened, SealedError>,
+    ) -> Result<SecretString, SealedError> {
+        let refused = match open(self.keychain()) {
+            Ok(Opened { plaintext, is_stale }) => {
+                self.offer_if(is_stale, column.table(), row);
+                return Ok(plaintext);
+            }
             Err(refused) => refused,
-            opened => return opened,
         };
         let Some(fetched) = self.fetch(&refused).await else { return Err(refused) };
-        let column = self.column(table, column)?;
-        let opened = column
-            .open_document(&fetched.keychain, &row, json, self.shared.target)
-            .map_err(|error| SealedError::Document { column: column.to_string(), error })?;
+        let Opened { plaintext, .. } = open(&fetched.keychain)?;
         self.tell(fetched, column, row).await;
-        Ok(opened.json)
+        Ok(plaintext)
     }
 
     /// A keychain with the keys for want of which something was refused.
@@ -91,12 +94,11 @@ impl Sealed {
     }
 
     /// Tells of a straggler, and has it rewrapped.
-    async fn tell(&self, fetched: Fetched<'_>, column: &Column, row: RowKey) {
-        self.offer_if(true, column.table(), row.clone());
+    async fn tell(&self, fetched: Fetched<'_>, column: &Column, row: &RowKey) {
+        self.offer_if(true, column.table(), row);
         let Fetched { custodian, keys, .. } = fetched;
-        let straggler =
-            Straggler { column: column.to_string(), secret: column.secret(), row, keys };
-        custodian.opened(straggler).await;
+        let (secret, row) = (column.secret(), row.clone());
+        custodian.opened(Straggler { column: column.to_string(), secret, row, keys }).await;
     }
 }
 
