@@ -17,7 +17,7 @@ use breeze_rollover::{
     store::{Actor, Beat},
 };
 use support::{
-    app::{JWT_SECRET, ROOT_KEY, TestApp, setup, variables},
+    app::{JWT_SECRET, ROOT_KEY, TestApp, on_both_databases, setup, variables},
     traces::{Traces, capture},
 };
 use tempfile::TempDir;
@@ -256,32 +256,8 @@ async fn half_a_root_key_is_none(database: Database) {
     app.rollovers.leave().await;
 }
 
-/// Each promise as a test on each database, on one thread: what it traces is captured.
-macro_rules! on_both_databases {
-    ($($promise:ident),* $(,)?) => {
-        mod sqlite {
-            $(#[tokio::test]
-            async fn $promise() {
-                let file = crate::support::sqlite::file();
-                let database = breeze_rollover::embed::Database::connect(&file.url(), 8).await.unwrap();
-                database.migrate().await.unwrap();
-                super::$promise(database).await;
-            })*
-        }
-        mod postgres {
-            $(#[tokio::test]
-            #[cfg_attr(not(postgres_tests), ignore = "needs PostgreSQL; tests/run starts one")]
-            async fn $promise() {
-                let own = crate::support::postgres::database().await;
-                let database = breeze_rollover::embed::Database::connect(&own.url(), 8).await.unwrap();
-                database.migrate().await.unwrap();
-                super::$promise(database).await;
-            })*
-        }
-    };
-}
-
 on_both_databases!(
+    on one thread:
     a_second_change_waits_for_the_end_of_the_rollover_in_progress,
     a_second_change_that_is_taken_back_asks_for_nothing,
     a_wish_whose_predecessor_is_not_primary_yet_waits_too,

@@ -12,7 +12,7 @@ use breeze_rollover::{catalog::Secret, rollover::Phase};
 use serde_json::Value;
 use support::{
     breeze_api::{Finished, Process, breeze_api},
-    deployment::{Db, KEYS},
+    deployment::{Db, KEYS, on_both_databases},
     free_port,
 };
 
@@ -182,26 +182,6 @@ async fn a_command_that_disagrees_with_the_key_store_changes_nothing(db: Db) {
     let before = census().await;
     error(&db.run(["rewrap", "--apply", "--json"]).finish().await, "use `breeze-api rollover");
     assert_eq!(census().await, before);
-}
-
-/// Runs a scenario of one name on both databases.
-macro_rules! on_both_databases {
-    ($($scenario:ident),* $(,)?) => {$(
-        mod $scenario {
-            use super::Db;
-
-            #[tokio::test]
-            async fn on_sqlite() {
-                super::$scenario(Db::on_sqlite()).await;
-            }
-
-            #[tokio::test]
-            #[cfg_attr(not(postgres_tests), ignore = "needs PostgreSQL; tests/run starts one")]
-            async fn on_postgres() {
-                super::$scenario(Db::on_postgres().await).await;
-            }
-        }
-    )*};
 }
 
 on_both_databases!(

@@ -17,7 +17,7 @@ use breeze_rollover::{
 use serde_json::json;
 use support::{
     breeze_api::Process,
-    deployment::{Db, Opened, Plaintexts, administrator},
+    deployment::{Db, Opened, Plaintexts, administrator, on_both_databases},
     free_port,
     http::Client,
 };
@@ -254,26 +254,6 @@ async fn a_rewrap_that_is_killed_is_finished_by_the_next_one(db: Db) {
     assert_eq!(last.json()["rowsRewrapped"], ROWS - done);
     assert_eq!(written(&opened).await, ROWS);
     assert!(opened.plaintexts().await == plaintexts, "every plaintext is right");
-}
-
-/// Runs a scenario of one name on both databases.
-macro_rules! on_both_databases {
-    ($($scenario:ident),* $(,)?) => {$(
-        mod $scenario {
-            use super::Db;
-
-            #[tokio::test]
-            async fn on_sqlite() {
-                super::$scenario(Db::on_sqlite()).await;
-            }
-
-            #[tokio::test]
-            #[cfg_attr(not(postgres_tests), ignore = "needs PostgreSQL; tests/run starts one")]
-            async fn on_postgres() {
-                super::$scenario(Db::on_postgres().await).await;
-            }
-        }
-    )*};
 }
 
 on_both_databases!(

@@ -22,7 +22,7 @@ use breeze_rollover::{catalog::Secret, material::Material, operator::RootKeyView
 use serde_json::{Value, json};
 use support::{
     breeze_api::{Finished, Process, Run},
-    deployment::{Db, Opened, administrator},
+    deployment::{Db, Opened, administrator, on_both_databases},
     free_port,
     http::Client,
 };
@@ -260,12 +260,7 @@ async fn a_changed_file_rolls_it_over_without_a_restart_or_a_failed_request(db: 
     let body = json!({ "secret": "MFA_ENCRYPTION_KEY", "reason": "a test" });
     let begun = admin.post("/admin/rollovers", body).await.expect(202);
     let path = format!("/admin/rollovers/{}", begun["id"].as_str().unwrap());
-    let retired = async {
-        while admin.get(&path).await.expect(200)["phase"] != "retired" {
-            sleep(Duration::from_millis(50)).await;
-        }
-    };
-    timeout(PATIENCE, retired).await.unwrap();
+    is_retired(&admin, &path).await;
     assert_eq!(deployment.sealed_under().await, [fingerprint(NEW)]);
     traffic.ends().await;
     ends(processes).await;
@@ -276,6 +271,16 @@ async fn a_changed_file_rolls_it_over_without_a_restart_or_a_failed_request(db: 
     let late = deployment.prepare(0, Given::Variables(OLD, "")).finish().await;
     let needed = format!("is sealed under root key {}", fingerprint(NEW));
     refused(&late, &[&needed, "set BREEZE_ROOT_KEY to it if it is the newer one"]);
+}
+
+/// Waits until the rollover at `path` has retired its key.
+async fn is_retired(admin: &Client, path: &str) {
+    let retired = async {
+        while admin.get(path).await.expect(200)["phase"] != "retired" {
+            sleep(Duration::from_millis(50)).await;
+        }
+    };
+    timeout(PATIENCE, retired).await.unwrap();
 }
 
 async fn a_rolling_restart_with_the_previous_one_beside_it_rolls_it_over(db: Db) {
@@ -303,12 +308,7 @@ async fn a_rolling_restart_with_the_previous_one_beside_it_rolls_it_over(db: Db)
     let begun = begun.post("/admin/rollovers", body).await.expect(202);
     let path = format!("/admin/rollovers/{}", begun["id"].as_str().unwrap());
     let watching = Client::on(other[0]).bearing(admin.bearer().unwrap());
-    let retired = async {
-        while watching.get(&path).await.expect(200)["phase"] != "retired" {
-            sleep(Duration::from_millis(50)).await;
-        }
-    };
-    timeout(PATIENCE, retired).await.unwrap();
+    is_retired(&watching, &path).await;
     assert_eq!(deployment.sealed_under().await, [fingerprint(OLD)]);
     traffic.ends().await;
 
@@ -443,26 +443,6 @@ async fn the_root_key_of_a_development_machine_rolls_over_beside_its_database() 
     let processes = deployment.start_both(Given::Nothing).await;
     assert_eq!(deployment.sealed_under().await, [fingerprint(NEW)]);
     ends(processes).await;
-}
-
-/// Runs a scenario of one name on both databases.
-macro_rules! on_both_databases {
-    ($($scenario:ident),* $(,)?) => {$(
-        mod $scenario {
-            use super::Db;
-
-            #[tokio::test]
-            async fn on_sqlite() {
-                super::$scenario(Db::on_sqlite()).await;
-            }
-
-            #[tokio::test]
-            #[cfg_attr(not(postgres_tests), ignore = "needs PostgreSQL; tests/run starts one")]
-            async fn on_postgres() {
-                super::$scenario(Db::on_postgres().await).await;
-            }
-        }
-    )*};
 }
 
 on_both_databases!(

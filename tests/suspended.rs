@@ -14,7 +14,7 @@ use http::Method;
 use serde_json::{Value, json};
 use support::{
     breeze_api::Process,
-    deployment::{Db, Opened, administrator},
+    deployment::{Db, Opened, administrator, on_both_databases},
     free_port,
     http::{Answer, Client},
 };
@@ -181,19 +181,4 @@ async fn a_process_that_was_stopped_past_its_lease_makes_nothing_with_old_keys(d
     }
 }
 
-mod straggler {
-    use super::Db;
-
-    #[tokio::test]
-    async fn on_sqlite() {
-        let db = Db::on_sqlite();
-        super::a_process_that_was_stopped_past_its_lease_makes_nothing_with_old_keys(db).await;
-    }
-
-    #[tokio::test]
-    #[cfg_attr(not(postgres_tests), ignore = "needs PostgreSQL; tests/run starts one")]
-    async fn on_postgres() {
-        let db = Db::on_postgres().await;
-        super::a_process_that_was_stopped_past_its_lease_makes_nothing_with_old_keys(db).await;
-    }
-}
+on_both_databases!(a_process_that_was_stopped_past_its_lease_makes_nothing_with_old_keys);

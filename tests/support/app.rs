@@ -250,12 +250,19 @@ pub async fn fill(database: &Database, rows: u32) {
     }
 }
 
-/// Each promise as a test on each database, migrated and otherwise empty.
+/// Each promise as a test on each database, migrated and otherwise empty. On one thread
+/// where what it traces is captured.
 #[allow(unused_macros, reason = "some tests are on one database")]
 macro_rules! on_both_databases {
+    (on one thread: $($promise:ident),* $(,)?) => {
+        on_both_databases!(@ "current_thread" $($promise),*);
+    };
     ($($promise:ident),* $(,)?) => {
+        on_both_databases!(@ "multi_thread" $($promise),*);
+    };
+    (@ $flavor:tt $($promise:ident),*) => {
         mod sqlite {
-            $(#[tokio::test(flavor = "multi_thread")]
+            $(#[tokio::test(flavor = $flavor)]
             async fn $promise() {
                 let file = crate::support::sqlite::file();
                 let database = breeze_rollover::embed::Database::connect(&file.url(), 8).await.unwrap();
@@ -264,7 +271,7 @@ macro_rules! on_both_databases {
             })*
         }
         mod postgres {
-            $(#[tokio::test(flavor = "multi_thread")]
+            $(#[tokio::test(flavor = $flavor)]
             #[cfg_attr(not(postgres_tests), ignore = "needs PostgreSQL; tests/run starts one")]
             async fn $promise() {
                 let own = crate::support::postgres::database().await;

@@ -361,3 +361,26 @@ pub fn root() -> RootKeys {
     let (_, root) = KEYS[5];
     RootKeys::new(Material::new(root).unwrap(), Vec::new())
 }
+
+/// Runs a scenario of one name on both databases.
+#[allow(unused_macros, reason = "some tests are on one database")]
+macro_rules! on_both_databases {
+    ($($scenario:ident),* $(,)?) => {$(
+        mod $scenario {
+            use crate::support::deployment::Db;
+
+            #[tokio::test]
+            async fn on_sqlite() {
+                super::$scenario(Db::on_sqlite()).await;
+            }
+
+            #[tokio::test]
+            #[cfg_attr(not(postgres_tests), ignore = "needs PostgreSQL; tests/run starts one")]
+            async fn on_postgres() {
+                super::$scenario(Db::on_postgres().await).await;
+            }
+        }
+    )*};
+}
+#[allow(unused_imports, reason = "some tests are on one database")]
+pub(crate) use on_both_databases;
