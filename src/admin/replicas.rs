@@ -1,7 +1,7 @@
 //! Replicas over HTTP.
 
 use axum::{
-    Extension, Json,
+    Json,
     extract::{Path, State, rejection::PathRejection},
     http::StatusCode,
 };
@@ -9,9 +9,9 @@ use axum::{
 use super::{
     Admin,
     body::{Because, Body},
-    guard::actor,
+    guard::By,
 };
-use crate::{ids::ReplicaId, operator::Replicas, problem::Problem, token::Claims};
+use crate::{ids::ReplicaId, operator::Replicas, problem::Problem};
 
 pub(super) async fn list(State(admin): State<Admin>) -> Result<Json<Replicas>, Problem> {
     Ok(Json(admin.operator.replicas().await?))
@@ -19,12 +19,12 @@ pub(super) async fn list(State(admin): State<Admin>) -> Result<Json<Replicas>, P
 
 pub(super) async fn deregister(
     State(admin): State<Admin>,
-    Extension(claims): Extension<Claims>,
+    By(actor): By,
     path: Result<Path<ReplicaId>, PathRejection>,
     Body(body): Body<Because>,
 ) -> Result<StatusCode, Problem> {
     let Path(id) =
         path.map_err(|_| Problem::not_found("a replica's id is a UUID").coded("no_such_replica"))?;
-    admin.operator.deregister(id, actor(&claims), &body.reason).await?;
+    admin.operator.deregister(id, actor, &body.reason).await?;
     Ok(StatusCode::NO_CONTENT)
 }

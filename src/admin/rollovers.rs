@@ -1,9 +1,7 @@
 //! Rollovers over HTTP.
 
-use std::sync::Arc;
-
 use axum::{
-    Extension, Json,
+    Json,
     extract::{
         Path, Query, State,
         rejection::{PathRejection, QueryRejection},
@@ -17,14 +15,13 @@ use serde_json::json;
 use super::{
     Admin,
     body::{Because, Begin, Body, Limit, Retire},
-    guard::actor,
+    guard::By,
 };
 use crate::{
     ids::RolloverId,
     operator::{Request, RolloverView},
     problem::Problem,
     rollover::Rollover,
-    token::Claims,
 };
 
 type Id = Result<Path<RolloverId>, PathRejection>;
@@ -36,7 +33,7 @@ fn id(path: Id) -> Result<RolloverId, Problem> {
 
 pub(super) async fn begin(
     State(admin): State<Admin>,
-    Extension(claims): Extension<Arc<Claims>>,
+    By(actor): By,
     Body(body): Body<Begin>,
 ) -> Result<Response, Problem> {
     let request = Request {
@@ -49,7 +46,7 @@ pub(super) async fn begin(
         max_rows_per_second: body.max_rows_per_second,
         alongside: body.alongside,
     };
-    let rollover = admin.operator.begin(request, actor(&claims)).await?;
+    let rollover = admin.operator.begin(request, actor).await?;
     let location = HeaderValue::try_from(format!("/admin/rollovers/{}", rollover.id))
         .expect("a UUID is within a header's alphabet");
     Ok((StatusCode::ACCEPTED, [(LOCATION, location)], Json(rollover)).into_response())
@@ -86,56 +83,56 @@ pub(super) async fn inspect(
 
 pub(super) async fn limit(
     State(admin): State<Admin>,
-    Extension(claims): Extension<Arc<Claims>>,
+    By(actor): By,
     path: Id,
     Body(body): Body<Limit>,
 ) -> Result<Json<Rollover>, Problem> {
     let id = id(path)?;
-    Ok(Json(admin.operator.limit(id, actor(&claims), body.max_rows_per_second).await?))
+    Ok(Json(admin.operator.limit(id, actor, body.max_rows_per_second).await?))
 }
 
 pub(super) async fn pause(
     State(admin): State<Admin>,
-    Extension(claims): Extension<Arc<Claims>>,
+    By(actor): By,
     path: Id,
     Body(body): Body<Because>,
 ) -> Result<Json<Rollover>, Problem> {
-    Ok(Json(admin.operator.pause(id(path)?, actor(&claims), &body.reason).await?))
+    Ok(Json(admin.operator.pause(id(path)?, actor, &body.reason).await?))
 }
 
 pub(super) async fn resume(
     State(admin): State<Admin>,
-    Extension(claims): Extension<Arc<Claims>>,
+    By(actor): By,
     path: Id,
     Body(body): Body<Because>,
 ) -> Result<Json<Rollover>, Problem> {
-    Ok(Json(admin.operator.resume(id(path)?, actor(&claims), &body.reason).await?))
+    Ok(Json(admin.operator.resume(id(path)?, actor, &body.reason).await?))
 }
 
 pub(super) async fn roll_back(
     State(admin): State<Admin>,
-    Extension(claims): Extension<Arc<Claims>>,
+    By(actor): By,
     path: Id,
     Body(body): Body<Because>,
 ) -> Result<Json<Rollover>, Problem> {
-    Ok(Json(admin.operator.roll_back(id(path)?, actor(&claims), &body.reason).await?))
+    Ok(Json(admin.operator.roll_back(id(path)?, actor, &body.reason).await?))
 }
 
 pub(super) async fn retire(
     State(admin): State<Admin>,
-    Extension(claims): Extension<Arc<Claims>>,
+    By(actor): By,
     path: Id,
     Body(body): Body<Retire>,
 ) -> Result<Json<Rollover>, Problem> {
-    let (id, who) = (id(path)?, actor(&claims));
-    Ok(Json(admin.operator.retire(id, who, &body.reason, body.accept_quarantined).await?))
+    let id = id(path)?;
+    Ok(Json(admin.operator.retire(id, actor, &body.reason, body.accept_quarantined).await?))
 }
 
 pub(super) async fn destroy(
     State(admin): State<Admin>,
-    Extension(claims): Extension<Arc<Claims>>,
+    By(actor): By,
     path: Id,
     Body(body): Body<Because>,
 ) -> Result<Json<Rollover>, Problem> {
-    Ok(Json(admin.operator.destroy(id(path)?, actor(&claims), &body.reason).await?))
+    Ok(Json(admin.operator.destroy(id(path)?, actor, &body.reason).await?))
 }

@@ -1,10 +1,11 @@
 //! Admin calls by those who may not, and calls that cannot be.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use breeze_rollover::{
     catalog::Secret,
     embed::{Database, Rollovers},
+    ids::ReplicaId,
     token::{NewToken, Scope, sign},
 };
 use secrecy::ExposeSecret;
@@ -12,6 +13,7 @@ use serde_json::json;
 
 use crate::support::{
     app::{TestApp, fill, on_both_databases},
+    by_hand::ByHand,
     http::Client,
 };
 
@@ -107,7 +109,30 @@ async fn a_body_that_is_wrong_is_refused_without_being_quoted(database: Database
     app.rollovers.leave().await;
 }
 
+async fn a_replica_is_deregistered_only_when_it_is_there_and_without_a_lease(database: Database) {
+    let app = TestApp::start(database).await;
+    let admin = serve(&app.rollovers).await.bearing(&token(&app.rollovers, Scope::System, true));
+    let gone = ByHand::join_for(app.database.store(), Duration::from_millis(1)).await.unwrap();
+    let [live, gone] = [app.rollovers.replica(), gone.worker.replica()].map(|it| it.id());
+    let deregister = async |replica: &str| {
+        let path = format!("/admin/replicas/{replica}/deregister");
+        admin.post(&path, json!({ "reason": "the host is gone" })).await
+    };
+    let refused = deregister(&live.to_string()).await.expect(409);
+    assert_eq!(refused["code"], "replica_lives");
+    for nobody in [&ReplicaId::new().to_string(), "seven"] {
+        assert_eq!(deregister(nobody).await.expect(404)["code"], "no_such_replica");
+    }
+    assert_eq!(deregister(&gone.to_string()).await.status, 204);
+    let entries = app.database.store().audit(None, 100).await.unwrap();
+    let told: Vec<_> =
+        entries.iter().filter(|entry| entry.action == "replica.deregister").collect();
+    assert!(told.len() == 1 && told[0].actor_id.to_string() == WHO, "{told:?}");
+    app.rollovers.leave().await;
+}
+
 on_both_databases!(
+    a_replica_is_deregistered_only_when_it_is_there_and_without_a_lease,
     a_call_without_scope_or_mfa_is_refused_and_recorded,
     a_second_rollover_gets_409_and_the_name_of_the_first,
     a_body_that_is_wrong_is_refused_without_being_quoted,
