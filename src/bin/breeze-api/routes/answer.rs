@@ -43,6 +43,15 @@ pub(super) struct List<T> {
     next: Option<RowId>,
 }
 
+/// What each of `rows` shows, one after the other.
+pub(super) async fn views<R, F: Future>(rows: Vec<R>, view: impl Fn(R) -> F) -> Vec<F::Output> {
+    let mut views = Vec::with_capacity(rows.len());
+    for row in rows {
+        views.push(view(row).await);
+    }
+    views
+}
+
 /// A page of `data`, at most `limit` of it.
 pub(super) fn list<T>(data: Vec<T>, limit: u32, id: impl Fn(&T) -> RowId) -> axum::Json<List<T>> {
     let is_full = data.len() >= limit as usize;

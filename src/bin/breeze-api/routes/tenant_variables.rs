@@ -78,10 +78,7 @@ async fn page(
     Page(window): Page,
 ) -> Result<axum::Json<List<View>>, Problem> {
     let rows = app.data.tenant_variables(caller.reach()?, window).await?;
-    let mut views = Vec::with_capacity(rows.len());
-    for row in rows {
-        views.push(View::of(row, &columns).await);
-    }
+    let views = answer::views(rows, |row| View::of(row, &columns)).await;
     Ok(answer::list(views, window.limit, |view| view.id))
 }
 
