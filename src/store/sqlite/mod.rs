@@ -59,7 +59,8 @@ impl SqliteStore {
     ///
     /// The pool's connections shall wait for the write lock (`busy_timeout`), and
     /// `synchronous` be `FULL`: a key must outlive a power cut. [`Self::connect`]
-    /// makes such a pool.
+    /// makes such a pool. Rewrapped batches are written by one connection more, with the
+    /// same options.
     #[must_use]
     pub fn new(pool: SqlitePool) -> Self {
         let rows = SqlitePoolOptions::new()
