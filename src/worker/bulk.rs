@@ -6,7 +6,8 @@
 //!    that of its range, nor that of the moment in which it was read.
 //! 3. The next batch is read while one is written, so that the database and this
 //!    process do not wait for each other; compare-and-set makes up for what changes in
-//!    between.
+//!    between. Under a ceiling there is time: one after the other leaves a core of the
+//!    database to the traffic.
 //! 4. A ceiling holds for all tasks of all replicas together.
 //! 5. A pass over a table that is not registered here is a newer version's: this process
 //!    takes no more part in it once it knows.
@@ -168,15 +169,18 @@ impl Worker {
                 return Ok(());
             };
             let (began, scanned) = (Instant::now(), rows.len() as u32);
-            let (written, next) = tokio::join!(
-                batch.write(range, rows, &last, self.replica.clock().now()),
-                batch.read(range, Some(&last), limit),
-            );
+            let write = batch.write(range, rows, &last, self.replica.clock().now());
+            let written = if ceiling.is_some() {
+                write.await
+            } else {
+                let (written, next) = tokio::join!(write, batch.read(range, Some(&last), limit));
+                ahead = Some(next?);
+                written
+            };
             if written? == Written::LeaseLost {
                 return Ok(());
             }
             range.cursor = Some(last);
-            ahead = Some(next?);
             drop(keys);
             let rest = self.pace().rest_after(scanned, began.elapsed(), ceiling);
             tokio::time::sleep(rest.min(self.range_lease / 2)).await;
