@@ -21,6 +21,8 @@ pub mod material;
 pub mod operator;
 pub mod problem;
 #[cfg(feature = "store")]
+pub mod provider;
+#[cfg(feature = "store")]
 pub mod replica;
 pub mod rollover;
 #[cfg(feature = "store")]

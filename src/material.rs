@@ -47,6 +47,11 @@ impl Material {
         Ok(Self(SecretString::from(text)))
     }
 
+    /// The same once more, for a keyring of its own. Each copy is wiped when it is dropped.
+    pub(crate) fn copied(&self) -> Self {
+        Self(self.0.clone())
+    }
+
     /// The source text itself. Search for this name to find every reader of it.
     #[must_use]
     pub fn expose_source(&self) -> &str {

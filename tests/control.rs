@@ -18,7 +18,7 @@ use breeze_rollover::{
     ids::RolloverId,
     keyring::KeyState,
     layer::sealed::SealedLayer,
-    operator::{Refusal, Request},
+    operator::{Accept, Refusal, Request},
     rollover::{Blocker, Mode, Phase},
     store::{Actor, StoreError},
     worker::Next,
@@ -131,7 +131,10 @@ async fn bad_values_can_be_accepted_on_the_way_back_too(database: Database) {
     let operator = process.operator();
     operator.roll_back(id, Actor::System, "a test").await.unwrap();
     process.carry_until(id, |by| matches!(by, Blocker::Quarantined(1))).await.unwrap();
-    let retire = async |accept| operator.retire(id, Actor::System, "a test", accept).await;
+    let retire = async |quarantined| {
+        let accept = Accept { quarantined, ..Accept::default() };
+        operator.retire(id, Actor::System, "a test", accept).await
+    };
     let refused = retire(false).await.unwrap_err();
     assert!(matches!(refused, Refusal::StillNeeded(_)), "{refused:?}");
     assert!(refused.to_string().contains("variables.value of bad"), "{refused}");

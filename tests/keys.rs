@@ -20,7 +20,7 @@ use breeze_rollover::{
     material::Material,
     store::{
         Custody,
-        custody::{NewKey, RootKeys, SealBudgets, keychain},
+        custody::{NewKey, RootKeys, Usage, keychain},
     },
 };
 
@@ -63,7 +63,7 @@ fn start(custody: &mut Custody, variables: &[(&str, &str)]) -> Keychain {
     let declared = Declared::read(&environment(variables), &[]).unwrap();
     let stored: Vec<_> = custody.keys.iter().map(Stored::from).collect();
     carry_out(custody, &reconcile(&declared, &stored).unwrap());
-    keychain(custody, &root(), &SealBudgets::default(), &[]).unwrap()
+    keychain(custody, &root(), &Usage::default(), &[]).unwrap()
 }
 
 fn empty() -> Custody {
@@ -231,7 +231,7 @@ fn no_output_shows_a_key() {
     show(&(&declared, &agreement), &"");
     let mut custody = empty();
     carry_out(&mut custody, &agreement);
-    let chain = keychain(&custody, &root(), &SealBudgets::default(), &[]).unwrap();
+    let chain = keychain(&custody, &root(), &Usage::default(), &[]).unwrap();
     show(&(&chain, root()), &"");
     let other = Declared::read(&environment(&[("JWT_SECRET", another)]), &[]).unwrap();
     let stored: Vec<_> = custody.keys.iter().take(1).map(Stored::from).collect();

@@ -16,7 +16,7 @@ use breeze_rollover::{
     embed::Database,
     ids::RolloverId,
     keyring::KeyState,
-    operator::{Refusal, Request},
+    operator::{Accept, Refusal, Request},
     problem::Problem,
     rollover::{Blocker, Mode, Phase},
     store::{Actor, StoreError},
@@ -142,7 +142,7 @@ async fn what_only_a_newer_version_knows_is_left_alone(database: Database) {
                 operator.inspect(*id).await.map(drop),
                 operator.pause(*id, Actor::System, "a test").await.map(drop),
                 operator.roll_back(*id, Actor::System, "a test").await.map(drop),
-                operator.retire(*id, Actor::System, "a test", true).await.map(drop),
+                operator.retire(*id, Actor::System, "a test", Accept::default()).await.map(drop),
                 operator.destroy(*id, Actor::System, "a test").await.map(drop),
             ];
             for refused in refused {

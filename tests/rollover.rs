@@ -9,7 +9,7 @@ use breeze_rollover::{
     catalog::Secret,
     embed::Database,
     keyring::KeyState,
-    operator::{Refusal, Request},
+    operator::{Accept, Refusal, Request},
     rollover::{Mode, Phase},
     store::Actor,
 };
@@ -55,7 +55,7 @@ async fn rolling_back_rewraps_back(database: Database) {
     let now = app.rollover(rollover.id).await;
     assert!(now.blocked_by.as_deref().unwrap().contains("1 value(s)"), "{now:?}");
     let operator = app.rollovers.operator();
-    let refused = operator.retire(rollover.id, Actor::System, "now", false).await;
+    let refused = operator.retire(rollover.id, Actor::System, "now", Accept::default()).await;
     assert!(matches!(refused, Err(Refusal::StillNeeded(_))), "{refused:?}");
 
     operator.roll_back(rollover.id, Actor::System, "a test").await.unwrap();

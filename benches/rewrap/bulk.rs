@@ -57,6 +57,9 @@ impl Bulk {
             max_rows_per_second: None,
             blocked_by: None,
             accept_quarantined: false,
+            accept_loss: false,
+            probed_at: None,
+            revoked_at: None,
             report: None,
             cut_off: None,
         };

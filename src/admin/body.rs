@@ -72,6 +72,8 @@ pub(super) struct Retire {
     pub(super) reason: String,
     #[serde(default)]
     pub(super) accept_quarantined: bool,
+    #[serde(default)]
+    pub(super) accept_loss: bool,
 }
 
 /// `PATCH /rollovers/{id}`.

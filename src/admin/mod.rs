@@ -8,6 +8,7 @@
 //! | `PATCH /rollovers/{id}` | changes the ceiling on rows a second |
 //! | `POST /rollovers/{id}/pause`, `resume`, `roll-back` | what they say |
 //! | `POST /rollovers/{id}/retire` | retires the old key, if nothing needs it |
+//! | `POST /rollovers/{id}/revoked` | notes that the old credential is revoked at its provider |
 //! | `POST /rollovers/{id}/destroy` | erases the retired key, after the backup horizon |
 //! | `GET /census` | what every registered column holds, by form and key |
 //! | `GET /replicas` | who serves, how far each is, and what is awaited from it |
@@ -69,6 +70,7 @@ pub fn router(operator: Operator) -> Result<Router, NoKeyring> {
         .route("/rollovers/{id}/resume", post(rollovers::resume))
         .route("/rollovers/{id}/roll-back", post(rollovers::roll_back))
         .route("/rollovers/{id}/retire", post(rollovers::retire))
+        .route("/rollovers/{id}/revoked", post(rollovers::revoked))
         .route("/rollovers/{id}/destroy", post(rollovers::destroy))
         .fallback(|| async {
             Problem::not_found("there is no such admin endpoint; the README lists them")

@@ -16,7 +16,10 @@ impl From<Refusal> for Problem {
             Refusal::NotFound(_) => Self::not_found(detail).coded("no_such_rollover"),
             Refusal::NoPrimary(_) => Self::conflict(detail).coded("no_primary_key"),
             Refusal::Reason => Self::unprocessable(detail).coded("reason_required"),
-            Refusal::Value(_) => Self::unprocessable(detail).coded("unfit_value"),
+            Refusal::Value(_) | Refusal::Form(_) => {
+                Self::unprocessable(detail).coded("unfit_value")
+            }
+            Refusal::Probe(_) => Self::unprocessable(detail).coded("probe_failed"),
             Refusal::Busy(id) => Self::conflict(detail)
                 .coded("rollover_in_progress")
                 .with("rollover", id.to_string()),
@@ -25,7 +28,9 @@ impl From<Refusal> for Problem {
             | Refusal::Spent(_)
             | Refusal::AtItsEnd(_)
             | Refusal::NotDraining(_)
-            | Refusal::NotRetired(_) => Self::conflict(detail).coded("wrong_phase"),
+            | Refusal::NotRetired(_)
+            | Refusal::NoCredential(_)
+            | Refusal::Revoked(_) => Self::conflict(detail).coded("wrong_phase"),
             Refusal::StillNeeded(_) => Self::conflict(detail).coded("key_still_needed"),
             Refusal::Horizon { until, .. } => Self::conflict(detail)
                 .coded("within_backup_horizon")

@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     ids::RolloverId,
-    operator::{Request, RolloverView},
+    operator::{Accept, Request, RolloverView},
     problem::Problem,
     rollover::Rollover,
 };
@@ -125,7 +125,17 @@ pub(super) async fn retire(
     Body(body): Body<Retire>,
 ) -> Result<Json<Rollover>, Problem> {
     let id = id(path)?;
-    Ok(Json(admin.operator.retire(id, actor, &body.reason, body.accept_quarantined).await?))
+    let accept = Accept { quarantined: body.accept_quarantined, loss: body.accept_loss };
+    Ok(Json(admin.operator.retire(id, actor, &body.reason, accept).await?))
+}
+
+pub(super) async fn revoked(
+    State(admin): State<Admin>,
+    By(actor): By,
+    path: Id,
+    Body(body): Body<Because>,
+) -> Result<Json<Rollover>, Problem> {
+    Ok(Json(admin.operator.revoked(id(path)?, actor, &body.reason).await?))
 }
 
 pub(super) async fn destroy(

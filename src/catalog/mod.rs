@@ -15,6 +15,41 @@ pub enum Secret {
     AppEncryptionKey,
     /// Seals `users.mfa_secret`.
     MfaEncryptionKey,
+    /// Goes into the hashes of enrolment keys.
+    EnrollmentKeyPepper,
+    /// Goes into the hashes of MFA recovery codes.
+    MfaRecoveryCodePepper,
+    /// What an agent presents beside its enrolment key.
+    AgentEnrollmentSecret,
+    /// Signs session cookies.
+    SessionSecret,
+    /// The generation of the API keys that users hold.
+    UserApiKeys,
+    /// The generation of the tokens that agents hold.
+    AgentTokens,
+    /// What Cloudflare knows the API by.
+    CloudflareApiToken,
+    /// Where and as whom the API reaches PostgreSQL.
+    DatabaseUrl,
+    /// Where and as whom the API reaches Redis.
+    RedisUrl,
+    /// The key pair of the file storage.
+    #[serde(rename = "S3_SECRET_KEY")]
+    S3SecretKey,
+    /// What TURN credentials are made with.
+    TurnSecret,
+    /// What Prometheus presents.
+    MetricsScrapeToken,
+    /// User and password at the mail server.
+    SmtpPass,
+    /// What Resend knows the API by.
+    ResendApiKey,
+    /// What Mailgun knows the API by.
+    MailgunApiKey,
+    /// Account and token at Twilio.
+    TwilioAuthToken,
+    /// What Anthropic knows the API by.
+    AnthropicApiKey,
 }
 
 /// What a secret does, which decides how its old key runs dry.
@@ -25,6 +60,28 @@ pub enum Class {
     Signing,
     /// Seals: the old key is accepted until the census finds nothing under it.
     Sealing,
+    /// Goes into hashes: the old one is accepted until no hash that counts needs it.
+    Pepper,
+    /// Known to others too: the old one is accepted for a grace period, and until nobody
+    /// presents it any more.
+    Shared,
+    /// Known to an outside provider: the new one is probed first, and the old one is
+    /// kept until it is revoked there.
+    Provider,
+    /// Names a generation of what is handed out one by one: the old one is accepted
+    /// until nothing of it is left.
+    Issued,
+}
+
+/// What becomes of a secret that nobody has given a value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Absence {
+    /// It is made, and refused in production.
+    Development,
+    /// It is made.
+    Made,
+    /// What it is for is switched off.
+    Off,
 }
 
 /// One row of the catalog.
@@ -36,6 +93,9 @@ pub struct Entry {
     pub name: &'static str,
     /// Other variables that Breeze reads in its place, in order.
     pub aliases: &'static [&'static str],
+    /// The variables that make it up together, where one does not: its value is then
+    /// the JSON object of them.
+    pub parts: &'static [&'static str],
     /// The variables of its previous values: one value, or a JSON array of values,
     /// newest first (FORMATS section 0.3).
     pub previous: &'static [&'static str],
@@ -43,16 +103,23 @@ pub struct Entry {
     pub keyring: &'static [&'static str],
     /// The variable that names the ring's active key, and its aliases.
     pub active_id: &'static [&'static str],
-    /// Other secrets that once sealed for it, tried last (FORMATS section 2.1).
+    /// Other secrets that once did its work, tried last (FORMATS sections 2.1 and 6).
     pub legacy: &'static [&'static str],
-    /// What Breeze's own tests seal with when `NODE_ENV=test` names no key (FORMATS sections 2.1 and 4).
+    /// What Breeze's own tests use when `NODE_ENV=test` names no key (FORMATS sections
+    /// 2.1, 4 and 6).
     pub test_value: Option<&'static str>,
+    /// Whether Breeze drops white space around it.
+    pub trimmed: bool,
     /// What it does.
     pub class: Class,
+    /// What becomes of it when nobody gives a value.
+    pub absence: Absence,
     /// What it protects.
     pub protects: &'static str,
     /// How long one key should serve.
     pub interval: Duration,
+    /// How long, at least, the old one is accepted once the new one is in use.
+    pub grace: Duration,
     /// What a graceful rollover disturbs.
     pub graceful_disruption: &'static str,
     /// What a hard rollover breaks.
@@ -61,62 +128,250 @@ pub struct Entry {
     pub drains_when: &'static str,
     /// The fewest characters that a key may have.
     pub min_length: usize,
+    /// What to roll over as well when it has leaked, in order.
+    pub related: &'static [Secret],
 }
 
-const DAY: u64 = 24 * 60 * 60;
+const fn days(days: u64) -> Duration {
+    Duration::from_secs(days * 24 * 60 * 60)
+}
 
-/// Every secret, in the guide's order.
+const fn minutes(minutes: u64) -> Duration {
+    Duration::from_secs(minutes * 60)
+}
+
+/// A secret that is one variable and nothing more.
+const fn entry(secret: Secret, name: &'static str, class: Class, absence: Absence) -> Entry {
+    Entry {
+        secret,
+        name,
+        aliases: &[],
+        parts: &[],
+        previous: &[],
+        keyring: &[],
+        active_id: &[],
+        legacy: &[],
+        test_value: None,
+        trimmed: false,
+        class,
+        absence,
+        protects: "",
+        interval: days(90),
+        grace: Duration::ZERO,
+        graceful_disruption: "none",
+        hard_disruption: "",
+        drains_when: "",
+        min_length: 1,
+        related: &[],
+    }
+}
+
+/// A credential at an outside provider.
+const fn credential(secret: Secret, name: &'static str) -> Entry {
+    Entry {
+        drains_when: "the old credential is revoked at the provider",
+        hard_disruption: "operations in flight with the old credential fail",
+        min_length: 8,
+        ..entry(secret, name, Class::Provider, Absence::Off)
+    }
+}
+
+/// Every secret, in the order of the enum.
 pub const CATALOG: &[Entry] = &[
     Entry {
-        secret: Secret::JwtSecret,
-        name: "JWT_SECRET",
-        aliases: &[],
         previous: &["JWT_SECRET_PREVIOUS"],
         keyring: &["JWT_SIGNING_KEYRING"],
         active_id: &["JWT_ACTIVE_KID"],
-        legacy: &[],
-        test_value: None,
-        class: Class::Signing,
         protects: "access, refresh and viewer tokens",
-        interval: Duration::from_secs(90 * DAY),
-        graceful_disruption: "none",
         hard_disruption: "every user is logged out",
         drains_when: "the longest lifetime that the old key signed has passed",
         min_length: 32,
+        related: &[Secret::SessionSecret],
+        ..entry(Secret::JwtSecret, "JWT_SECRET", Class::Signing, Absence::Development)
     },
     Entry {
-        secret: Secret::AppEncryptionKey,
-        name: "APP_ENCRYPTION_KEY",
         aliases: &["SSO_ENCRYPTION_KEY", "SECRET_ENCRYPTION_KEY"],
         previous: &["APP_ENCRYPTION_KEY_PREVIOUS", "OLD_ENCRYPTION_KEY"],
         keyring: &["APP_ENCRYPTION_KEYRING", "SECRET_ENCRYPTION_KEYRING"],
         active_id: &["APP_ENCRYPTION_KEY_ID", "SECRET_ENCRYPTION_KEY_ID"],
         legacy: &["JWT_SECRET", "SESSION_SECRET"],
         test_value: Some("test-only-secret-encryption-key"),
-        class: Class::Sealing,
         protects: "the sealed columns of the registry",
-        interval: Duration::from_secs(365 * DAY),
-        graceful_disruption: "none",
+        interval: days(365),
         hard_disruption: "a value that is not yet rewrapped cannot be read until it is",
         drains_when: "the census finds nothing under the old key on any registered column",
         min_length: 16,
+        related: &[Secret::MfaEncryptionKey],
+        ..entry(
+            Secret::AppEncryptionKey,
+            "APP_ENCRYPTION_KEY",
+            Class::Sealing,
+            Absence::Development,
+        )
     },
     Entry {
-        secret: Secret::MfaEncryptionKey,
-        name: "MFA_ENCRYPTION_KEY",
-        aliases: &[],
         previous: &["MFA_ENCRYPTION_KEY_PREVIOUS"],
-        keyring: &[],
-        active_id: &[],
-        legacy: &[],
         test_value: Some("test-only-mfa-encryption-key"),
-        class: Class::Sealing,
         protects: "the TOTP seeds in users.mfa_secret",
-        interval: Duration::from_secs(365 * DAY),
-        graceful_disruption: "none",
+        interval: days(365),
         hard_disruption: "a user whose seed is not yet rewrapped cannot pass MFA until it is",
         drains_when: "the census finds nothing under the old key in users.mfa_secret",
         min_length: 16,
+        related: &[Secret::MfaRecoveryCodePepper],
+        ..entry(
+            Secret::MfaEncryptionKey,
+            "MFA_ENCRYPTION_KEY",
+            Class::Sealing,
+            Absence::Development,
+        )
+    },
+    Entry {
+        previous: &["ENROLLMENT_KEY_PEPPER_PREVIOUS"],
+        legacy: &[
+            "APP_ENCRYPTION_KEY",
+            "SSO_ENCRYPTION_KEY",
+            "SECRET_ENCRYPTION_KEY",
+            "JWT_SECRET",
+            "SESSION_SECRET",
+        ],
+        test_value: Some("test-enrollment-key-pepper"),
+        trimmed: true,
+        protects: "the hashes of enrolment keys",
+        interval: days(365),
+        hard_disruption: "enrolment keys that were made before it stop working",
+        drains_when: "no unexpired enrolment key is hashed with the old pepper",
+        min_length: 32,
+        related: &[Secret::AgentEnrollmentSecret],
+        ..entry(
+            Secret::EnrollmentKeyPepper,
+            "ENROLLMENT_KEY_PEPPER",
+            Class::Pepper,
+            Absence::Development,
+        )
+    },
+    Entry {
+        previous: &["MFA_RECOVERY_CODE_PEPPER_PREVIOUS"],
+        test_value: Some("test-mfa-recovery-code-pepper"),
+        trimmed: true,
+        protects: "the hashes of MFA recovery codes",
+        interval: days(365),
+        hard_disruption: "recovery codes that were handed out before it stop working",
+        drains_when: "no unused recovery code is hashed with the old pepper",
+        min_length: 32,
+        ..entry(
+            Secret::MfaRecoveryCodePepper,
+            "MFA_RECOVERY_CODE_PEPPER",
+            Class::Pepper,
+            Absence::Development,
+        )
+    },
+    Entry {
+        previous: &["AGENT_ENROLLMENT_SECRET_PREVIOUS"],
+        trimmed: true,
+        protects: "the enrolment of new agents",
+        interval: days(180),
+        grace: days(7),
+        hard_disruption: "an installer that presents the old secret enrols no agent",
+        drains_when: "the grace period is over, and nobody has presented the old secret for as long",
+        min_length: 32,
+        ..entry(
+            Secret::AgentEnrollmentSecret,
+            "AGENT_ENROLLMENT_SECRET",
+            Class::Shared,
+            Absence::Development,
+        )
+    },
+    Entry {
+        previous: &["SESSION_SECRET_PREVIOUS"],
+        protects: "session cookies",
+        hard_disruption: "every browser session ends",
+        drains_when: "the longest lifetime that the old key signed has passed",
+        min_length: 32,
+        ..entry(Secret::SessionSecret, "SESSION_SECRET", Class::Signing, Absence::Made)
+    },
+    Entry {
+        protects: "the API keys that users hold",
+        hard_disruption: "every API key that was handed out before it stops working",
+        drains_when: "no API key of before is left that has neither ended nor been revoked",
+        ..entry(Secret::UserApiKeys, "USER_API_KEYS", Class::Issued, Absence::Made)
+    },
+    Entry {
+        protects: "the tokens that agents hold",
+        interval: days(180),
+        hard_disruption: "every agent enrols anew",
+        drains_when: "every agent has presented a token of its new generation",
+        ..entry(Secret::AgentTokens, "AGENT_TOKENS", Class::Issued, Absence::Made)
+    },
+    Entry {
+        previous: &["CLOUDFLARE_API_TOKEN_PREVIOUS"],
+        protects: "client certificates and DNS at Cloudflare",
+        ..credential(Secret::CloudflareApiToken, "CLOUDFLARE_API_TOKEN")
+    },
+    Entry {
+        previous: &["DATABASE_URL_PREVIOUS"],
+        protects: "everything in the database",
+        drains_when: "no connection of the old role is left",
+        hard_disruption: "work in flight on the old role fails",
+        ..credential(Secret::DatabaseUrl, "DATABASE_URL")
+    },
+    Entry {
+        previous: &["REDIS_URL_PREVIOUS"],
+        protects: "rate limits and login throttling",
+        drains_when: "no connection with the old password is left, and it is removed",
+        hard_disruption: "limits are counted anew",
+        ..credential(Secret::RedisUrl, "REDIS_URL")
+    },
+    Entry {
+        parts: &["S3_ACCESS_KEY", "S3_SECRET_KEY"],
+        previous: &["S3_SECRET_KEY_PREVIOUS"],
+        protects: "uploaded files",
+        ..credential(Secret::S3SecretKey, "S3_SECRET_KEY")
+    },
+    Entry {
+        previous: &["TURN_SECRET_PREVIOUS"],
+        protects: "credentials of the TURN server",
+        hard_disruption: "remote sessions through the TURN server cannot be set up until it has the new secret",
+        drains_when: "the longest lifetime of a TURN credential has passed",
+        min_length: 16,
+        ..entry(Secret::TurnSecret, "TURN_SECRET", Class::Shared, Absence::Off)
+    },
+    Entry {
+        previous: &["METRICS_SCRAPE_TOKEN_PREVIOUS"],
+        trimmed: true,
+        protects: "the metrics",
+        interval: days(180),
+        grace: minutes(15),
+        hard_disruption: "scrapes fail until Prometheus presents the new token",
+        drains_when: "the grace period is over, and nobody has presented the old token for as long",
+        min_length: 16,
+        ..entry(Secret::MetricsScrapeToken, "METRICS_SCRAPE_TOKEN", Class::Shared, Absence::Off)
+    },
+    Entry {
+        parts: &["SMTP_USER", "SMTP_PASS"],
+        previous: &["SMTP_PASS_PREVIOUS"],
+        protects: "outgoing mail by SMTP",
+        ..credential(Secret::SmtpPass, "SMTP_PASS")
+    },
+    Entry {
+        previous: &["RESEND_API_KEY_PREVIOUS"],
+        protects: "outgoing mail by Resend",
+        ..credential(Secret::ResendApiKey, "RESEND_API_KEY")
+    },
+    Entry {
+        previous: &["MAILGUN_API_KEY_PREVIOUS"],
+        protects: "outgoing mail by Mailgun",
+        ..credential(Secret::MailgunApiKey, "MAILGUN_API_KEY")
+    },
+    Entry {
+        parts: &["TWILIO_ACCOUNT_SID", "TWILIO_AUTH_TOKEN"],
+        previous: &["TWILIO_AUTH_TOKEN_PREVIOUS"],
+        protects: "outgoing SMS",
+        ..credential(Secret::TwilioAuthToken, "TWILIO_AUTH_TOKEN")
+    },
+    Entry {
+        previous: &["ANTHROPIC_API_KEY_PREVIOUS"],
+        protects: "the assistant",
+        ..credential(Secret::AnthropicApiKey, "ANTHROPIC_API_KEY")
     },
 ];
 

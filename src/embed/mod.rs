@@ -35,13 +35,16 @@ use crate::{
     },
     layer::{jwt::JwtLayer, sealed::SealedLayer},
     operator::Operator,
+    provider::Provider,
     replica::{Membership, Replica, ReplicaError},
     store::{
         StoreError, Survey,
         custody::{RootKeyError, RootKeys},
     },
     token::Lifetimes,
-    worker::{Impact, LazyRewrap, LazyTotals, Stragglers, Worker, WorkerSettings, lazy_rewrap},
+    worker::{
+        Counting, Impact, LazyRewrap, LazyTotals, Stragglers, Worker, WorkerSettings, lazy_rewrap,
+    },
 };
 
 /// How a process takes part: everything has a default but the database and the columns.
@@ -59,6 +62,10 @@ pub struct Setup {
     worker: WorkerSettings,
     clock: Arc<dyn Clock>,
     impact: Option<Arc<dyn Impact>>,
+    counting: Option<Arc<dyn Counting>>,
+    providers: Vec<Arc<dyn Provider>>,
+    graces: Vec<(Secret, Duration)>,
+    signs: Vec<(Secret, Duration)>,
     accepts_while_fenced: bool,
 }
 
@@ -81,6 +88,10 @@ impl Setup {
             worker: WorkerSettings::default(),
             clock: Arc::new(SystemClock),
             impact: None,
+            counting: None,
+            providers: vec![],
+            graces: vec![],
+            signs: vec![],
             accepts_while_fenced: false,
         }
     }
@@ -150,6 +161,35 @@ impl Setup {
         self
     }
 
+    /// Whom to ask what still needs a pepper, or a generation of what is issued.
+    #[must_use]
+    pub fn counting(mut self, counting: Arc<dyn Counting>) -> Self {
+        self.counting = Some(counting);
+        self
+    }
+
+    /// Rolls over the credentials of `provider`.
+    #[must_use]
+    pub fn provider(mut self, provider: Arc<dyn Provider>) -> Self {
+        self.providers.push(provider);
+        self
+    }
+
+    /// How long at least the old value of `secret`, which others share, is accepted.
+    #[must_use]
+    pub fn grace(mut self, secret: Secret, grace: Duration) -> Self {
+        self.graces.push((secret, grace));
+        self
+    }
+
+    /// The longest lifetime of what this process makes with `secret`: session cookies,
+    /// TURN credentials.
+    #[must_use]
+    pub fn longest(mut self, secret: Secret, lifetime: Duration) -> Self {
+        self.signs.push((secret, lifetime));
+        self
+    }
+
     /// Without its lease, the process goes on verifying and opening, in the layers of
     /// [`Rollovers`]. It signs and seals nothing then, and a key that is cut off
     /// meanwhile is accepted until the process reaches the database.
@@ -174,12 +214,14 @@ impl Setup {
             Strictness::Development | Strictness::Test => self.database.root_key_file(),
         };
         let root = RootKeys::open(&self.environment, file.as_deref())?;
+        let mut signs = self.signs;
+        signs.push((Secret::JwtSecret, self.lifetimes.longest()));
         let joined = Membership {
             store: self.database.store(),
             root,
             environment: self.environment,
             name: self.name,
-            signs: vec![(Secret::JwtSecret, self.lifetimes.longest())],
+            signs,
             target: self.target,
             lease: self.lease,
             poll: self.poll,
@@ -193,6 +235,15 @@ impl Setup {
                 .sharing(self.database.queue());
         if let Some(impact) = self.impact {
             worker = worker.knowing(impact);
+        }
+        if let Some(counting) = self.counting {
+            worker = worker.counting_with(counting);
+        }
+        for provider in self.providers {
+            worker = worker.at_provider(provider);
+        }
+        for (secret, grace) in self.graces {
+            worker = worker.with_grace(secret, grace);
         }
         let (lazy, lazy_worker) = lazy_rewrap();
         let replica = Arc::clone(&joined.replica);

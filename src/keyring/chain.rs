@@ -8,6 +8,7 @@ use super::{
     fence::Fence,
     key::{Sealing, Signing},
     ring::Keyring,
+    verbatim::Verbatim,
 };
 
 const SECRETS: usize = crate::catalog::CATALOG.len();
@@ -20,13 +21,15 @@ pub struct Keychain {
     rings: [Option<AnyKeyring>; SECRETS],
 }
 
-/// A keyring of either class.
+/// A keyring of any class.
 #[derive(Debug)]
 pub enum AnyKeyring {
     /// Of a secret that seals.
     Sealing(Keyring<Sealing>),
     /// Of a secret that signs.
     Signing(Keyring<Signing>),
+    /// Of a secret that is used as it is.
+    Verbatim(Keyring<Verbatim>),
 }
 
 impl AnyKeyring {
@@ -34,6 +37,7 @@ impl AnyKeyring {
         match self {
             Self::Sealing(ring) => ring.set_fence(fence.clone()),
             Self::Signing(ring) => ring.set_fence(fence.clone()),
+            Self::Verbatim(ring) => ring.set_fence(fence.clone()),
         }
     }
 }
@@ -91,6 +95,18 @@ impl Keychain {
     pub fn signing(&self, secret: Secret) -> Result<&Keyring<Signing>, NoKeyring> {
         match &self.rings[secret as usize] {
             Some(AnyKeyring::Signing(ring)) => Ok(ring),
+            _ => Err(NoKeyring(secret)),
+        }
+    }
+
+    /// The keyring of a secret that is used as it is: a pepper, one that others share,
+    /// a credential, or a generation of what is issued.
+    ///
+    /// # Errors
+    /// [`NoKeyring`] when this keychain has none for it.
+    pub fn verbatim(&self, secret: Secret) -> Result<&Keyring<Verbatim>, NoKeyring> {
+        match &self.rings[secret as usize] {
+            Some(AnyKeyring::Verbatim(ring)) => Ok(ring),
             _ => Err(NoKeyring(secret)),
         }
     }

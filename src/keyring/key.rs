@@ -111,6 +111,16 @@ pub struct Key<U> {
 }
 
 impl<U> Key<U> {
+    pub(super) const fn prepared_as(
+        id: KeyId,
+        state: KeyState,
+        fingerprint: Fingerprint,
+        unnamed: bool,
+        prepared: U,
+    ) -> Self {
+        Self { id, state, fingerprint, unnamed, prepared }
+    }
+
     /// Its public name.
     #[must_use]
     pub const fn id(&self) -> &KeyId {

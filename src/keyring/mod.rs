@@ -17,6 +17,7 @@ mod primary;
 pub mod reconcile;
 mod ring;
 pub mod sources;
+mod verbatim;
 
 pub use chain::{AnyKeyring, Keychain, NoKeyring};
 pub use fence::{Fence, Fenced};
@@ -24,3 +25,4 @@ pub use handle::{KeychainHandle, Snapshot, StaleEpoch};
 pub use key::{BudgetSpent, Key, KeyState, Origin, SEAL_LIMIT, SealBudget, Sealing, Signing};
 pub use primary::Primary;
 pub use ring::{InvalidKeyring, Keyring};
+pub use verbatim::{Presented, Verbatim};

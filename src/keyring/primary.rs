@@ -9,8 +9,9 @@ use super::{
     fence::Fenced,
     key::{Key, SealBudget, Sealing, Signing},
     ring::Keyring,
+    verbatim::Verbatim,
 };
-use crate::ids::KeyId;
+use crate::{ids::KeyId, material::Material};
 
 /// The primary key of a keyring, lent by [`Keyring::make`]: the only way to seal or
 /// sign with a key.
@@ -59,6 +60,14 @@ impl<'k> Primary<'k, Sealing> {
 impl<'k> Primary<'k, Signing> {
     pub(crate) const fn encoding(&self) -> &'k jsonwebtoken::EncodingKey {
         self.0.prepared().encoding()
+    }
+}
+
+impl<'k> Primary<'k, Verbatim> {
+    /// The secret as it is.
+    #[must_use]
+    pub const fn expose(&self) -> &'k Material {
+        self.0.prepared().expose()
     }
 }
 

@@ -9,7 +9,7 @@
 //! | store | environment | outcome |
 //! |---|---|---|
 //! | empty | a primary key | adopt all: it is primary, the others are accepted |
-//! | empty | none | generate one; in production, refuse |
+//! | empty | none | generate one, refuse (in production), or do without, as the catalog says |
 //! | has keys | a known primary key, or none | nothing |
 //! | has keys | an unknown key beside the primary one | adopt it, accepted |
 //! | has keys | a new primary key, the store's primary beside it | start a graceful rollover |
@@ -22,7 +22,11 @@ use super::{
     key::KeyState,
     sources::{Declared, DeclaredKey, Strictness},
 };
-use crate::{catalog::Secret, ids::KeyId, material::Fingerprint};
+use crate::{
+    catalog::{Absence, Secret},
+    ids::KeyId,
+    material::Fingerprint,
+};
 
 /// A key of the store, as far as the agreement depends on it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -186,9 +190,13 @@ fn begin<'a>(
     let mut ranks = 0..;
     let mut next_rank = || ranks.next().unwrap_or(i64::MAX);
     if !keys.iter().any(|key| key.is_primary) {
-        if strictness == Strictness::Production {
-            refusals.push(Refusal::Missing(secret));
-            return;
+        match (secret.entry().absence, strictness) {
+            (Absence::Development, Strictness::Production) => {
+                refusals.push(Refusal::Missing(secret));
+                return;
+            }
+            (Absence::Off, _) => return,
+            (Absence::Development | Absence::Made, _) => {}
         }
         agreement.actions.push(Action::Generate { secret, rank: next_rank() });
     }

@@ -5,6 +5,7 @@ use crate::{
     clock::Timestamp,
     ids::{KeyId, ReplicaId, RolloverId},
     keyring::sources::ValueFault,
+    provider::ProviderError,
     replica::ReplicaError,
     rollover::{IllegalTransition, Phase},
     store::StoreError,
@@ -30,6 +31,20 @@ pub enum Refusal {
     /// The value is not fit to be a key.
     #[error(transparent)]
     Value(#[from] ValueFault),
+    /// The value is no credential of this provider.
+    #[error("the value is no such credential: {0}")]
+    Form(&'static str),
+    /// The provider does not take the credential.
+    #[error("the credential was tried in vain, and nothing has changed: {0}")]
+    Probe(ProviderError),
+    /// No credential waits to be revoked.
+    #[error(
+        "no old credential waits to be revoked: the rollover is {0}, or is not one of a credential"
+    )]
+    NoCredential(Phase),
+    /// The old credential is revoked.
+    #[error("the old credential was revoked at {0}, so that it cannot be used again")]
+    Revoked(Timestamp),
     /// Another rollover is in progress.
     #[error(
         "rollover {0} is in progress; wait for its end, roll it back, or, for another secret, send \"alongside\": true"

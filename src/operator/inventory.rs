@@ -43,6 +43,10 @@ pub struct KeyView {
     pub seal_budget_used: f64,
     /// The longest lifetime that it has signed, in seconds.
     pub longest_lifetime_seconds: u64,
+    /// How often others have presented it, as far as replicas have reported.
+    pub presented: u64,
+    /// When it was last presented.
+    pub presented_at: Option<String>,
 }
 
 impl From<&KeyRecord> for KeyView {
@@ -60,6 +64,8 @@ impl From<&KeyRecord> for KeyView {
             seals: key.seals,
             seal_budget_used: key.seals as f64 / SEAL_LIMIT as f64,
             longest_lifetime_seconds: key.longest_lifetime.as_secs(),
+            presented: key.presented,
+            presented_at: key.presented_at.map(|at| at.to_string()),
         }
     }
 }

@@ -31,7 +31,7 @@ use crate::{
     keyring::{KeyState, Origin, SEAL_LIMIT, sources::check_value},
     rollover::{Acceptor, Action, Blocker, Mode, Phase, Rollover, World, plan},
     store::{Actor, Change, Committed, step},
-    worker::{LazyRewrap, LazyTotals, Next, Worker, primary},
+    worker::{LazyRewrap, LazyTotals, Next, Worker, primary, tried},
 };
 
 /// What an operator asks for.
@@ -53,6 +53,16 @@ pub struct Request {
     pub max_rows_per_second: Option<u32>,
     /// Whether it may run beside another secret's rollover.
     pub alongside: bool,
+}
+
+/// What an operator decides does not keep a key from being retired.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Accept {
+    /// Values that no key opens.
+    pub quarantined: bool,
+    /// What still needs the old key, and stops working with it: hashes, what was issued,
+    /// and whoever presents it.
+    pub loss: bool,
 }
 
 /// The longest reason, in characters.
@@ -133,6 +143,9 @@ impl Operator {
             max_rows_per_second: request.max_rows_per_second,
             blocked_by: None,
             accept_quarantined: false,
+            accept_loss: false,
+            probed_at: None,
+            revoked_at: None,
             report: None,
             cut_off: None,
         };
@@ -142,6 +155,12 @@ impl Operator {
                 let known: Vec<_> =
                     custody.keys.iter().map(|key| (key.secret, key.fingerprint)).collect();
                 let material = check_value(request.secret, value, &known)?;
+                if let Some(provider) = self.worker.provider(request.secret) {
+                    provider.check(&material).map_err(Refusal::Form)?;
+                    if request.dry_run {
+                        tried(provider, &material).await.map_err(Refusal::Probe)?;
+                    }
+                }
                 Some(
                     self.worker
                         .replica()
@@ -216,7 +235,11 @@ impl Operator {
         if is_spent && matches!(rollover.phase, Phase::Promoted | Phase::Drained) {
             return Err(Refusal::Spent(rollover.from_key));
         }
-        self.change(id, actor, why, |step| Ok(step.roll_back()?)).await
+        self.change(id, actor, why, |step| match step.rollover.revoked_at {
+            Some(at) if step.rollover.phase.is_active() => Err(Refusal::Revoked(at)),
+            _ => Ok(step.roll_back()?),
+        })
+        .await
     }
 
     /// Changes the ceiling on rows rewrapped a second.
@@ -235,8 +258,7 @@ impl Operator {
     }
 
     /// Retires the key that runs dry now, if nothing needs it: the old one, or the
-    /// new one on the way back. `accept_quarantined` decides that values which no
-    /// key opens do not count.
+    /// new one on the way back. `accept` decides what does not count.
     ///
     /// # Errors
     /// [`Refusal::StillNeeded`] names what still needs the key.
@@ -245,18 +267,22 @@ impl Operator {
         id: RolloverId,
         actor: Actor,
         why: &str,
-        accept_quarantined: bool,
+        accept: Accept,
     ) -> Result<Rollover, Refusal> {
         let mut world = self.world(id).await?;
         if world.rollover.draining_key().is_none() {
             return Err(Refusal::NotDraining(world.rollover.phase));
         }
-        world.rollover.accept_quarantined |= accept_quarantined;
+        world.rollover.accept_quarantined |= accept.quarantined;
+        world.rollover.accept_loss |= accept.loss;
         if let Some(needed) = self.still_needed(&mut world).await? {
             return Err(Refusal::StillNeeded(needed));
         }
-        if accept_quarantined {
-            self.change(id, actor, why, |step| Ok(step.accept_quarantined())).await?;
+        if accept.quarantined {
+            self.change(id, actor.clone(), why, |step| Ok(step.accept_quarantined())).await?;
+        }
+        if accept.loss {
+            self.change(id, actor, why, |step| Ok(step.accept_loss())).await?;
         }
         match self.worker.drive(id).await? {
             // Retired; whether it is accepted anywhere is not for this call to await.
@@ -268,6 +294,28 @@ impl Operator {
                 Err(Refusal::StillNeeded(told.unwrap_or_else(|| blocker.to_string())))
             }
         }
+    }
+
+    /// Notes that an operator has revoked the old credential at its provider.
+    ///
+    /// # Errors
+    /// [`Refusal::NoCredential`] unless a credential waits for it.
+    pub async fn revoked(
+        &self,
+        id: RolloverId,
+        actor: Actor,
+        why: &str,
+    ) -> Result<Rollover, Refusal> {
+        self.change(id, actor, why, |step| {
+            let rollover = step.rollover;
+            let is_credential = rollover.secret.entry().class == Class::Provider;
+            if !is_credential || rollover.phase != Phase::Promoted || rollover.settled_at.is_none()
+            {
+                return Err(Refusal::NoCredential(rollover.phase));
+            }
+            Ok(step.revoked(why))
+        })
+        .await
     }
 
     /// What the key that runs dry is still needed for.

@@ -29,7 +29,7 @@ use crate::{
     rollover::{Mode, Phase, Rollover},
     store::{
         Actor, AuditEntry, Change, Committed, KeyChange, KeyRecord, Outcome, Store,
-        custody::{self, NewKey, RootKeys, SealBudgets},
+        custody::{self, NewKey, RootKeys, Usage},
         step,
     },
 };
@@ -94,7 +94,7 @@ impl Membership {
             lease: self.lease,
             poll: self.poll,
             accepts_while_fenced: self.accepts_while_fenced,
-            budgets: SealBudgets::default(),
+            usage: Usage::default(),
             handle: KeychainHandle::new(nothing()),
             retired: Retired::default(),
             snapshots: Mutex::new(Snapshots::new(nothing())),
@@ -130,7 +130,7 @@ impl Replica {
                 return Ok(Agreed { notes: agreement.notes, waiting: vec![] });
             }
             // Who cannot open what is there adds nothing that others could not open.
-            custody::keychain(&custody, &self.root(), &self.budgets, &[])?;
+            custody::keychain(&custody, &self.root(), &self.usage, &[])?;
             let root = self.sealing_root().await?;
             let mut adopted = Change::default();
             let mut rollovers = vec![];
@@ -212,6 +212,9 @@ impl Replica {
             max_rows_per_second: None,
             blocked_by: None,
             accept_quarantined: false,
+            accept_loss: false,
+            probed_at: None,
+            revoked_at: None,
             report: None,
             cut_off: None,
         };

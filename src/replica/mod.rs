@@ -47,7 +47,7 @@ use crate::{
     material::Material,
     store::{
         Custody, KeyRecord, Store,
-        custody::{self, NewKey, SealBudgets},
+        custody::{self, NewKey, Usage},
     },
 };
 
@@ -66,7 +66,7 @@ pub struct Replica {
     lease: Duration,
     poll: Duration,
     accepts_while_fenced: bool,
-    budgets: SealBudgets,
+    usage: Usage,
     handle: KeychainHandle,
     snapshots: Mutex<Snapshots>,
     refreshing: tokio::sync::Mutex<()>,
@@ -142,6 +142,7 @@ impl Replica {
         self.handle.load().fence().shut();
         let goodbye = async {
             self.settle_seals().await?;
+            self.tell_presented().await?;
             self.store.deregister(self.id).await.map_err(ReplicaError::from)
         };
         if let Err(error) = self.in_time(goodbye).await {
@@ -177,6 +178,7 @@ impl Replica {
             self.beat().await?;
         }
         self.settle_seals().await?;
+        self.tell_presented().await?;
         self.reread().await?;
         self.tend_root().await?;
         let applied = self.handle.load().epoch();
@@ -188,10 +190,20 @@ impl Replica {
 
     /// Adds the seals of this process to the store's count.
     async fn settle_seals(&self) -> Result<(), ReplicaError> {
-        for (secret, key, budget) in self.budgets.unsettled() {
+        for (secret, key, budget) in self.usage.unsettled() {
             let count = budget.pending();
             let stored = self.store.settle_seals(secret, &key, count).await?;
             budget.settle(count, stored);
+        }
+        Ok(())
+    }
+
+    /// Tells the store which keys others have presented to this process.
+    async fn tell_presented(&self) -> Result<(), ReplicaError> {
+        for (secret, key, presented) in self.usage.all_presented() {
+            let Some((count, last)) = presented.take() else { continue };
+            let told = self.store.note_presented(secret, &key, count, last).await;
+            told.inspect_err(|_| presented.give_back(count))?;
         }
         Ok(())
     }
@@ -201,9 +213,9 @@ impl Replica {
     async fn apply(&self, custody: &Custody, fence: Option<Fence>) -> Result<(), ReplicaError> {
         self.raise_lifetimes(custody).await?;
         let root = self.root();
-        let keychain = custody::keychain(custody, &root, &self.budgets, &[])?;
+        let keychain = custody::keychain(custody, &root, &self.usage, &[])?;
         let reopened = self.reopened(custody).await?;
-        let opening = custody::keychain(custody, &root, &self.budgets, &reopened)?;
+        let opening = custody::keychain(custody, &root, &self.usage, &reopened)?;
         {
             // One at a time: every keychain that was ever published is watched until
             // its last request ends, and nobody asks in between.

@@ -98,10 +98,9 @@ impl Replica {
             return Ok(None);
         }
         let (root, fence) = (self.root(), self.handle.load().fence().clone());
-        let keychain = custody::keychain(&custody, &root, &self.budgets, &retired)?;
+        let keychain = custody::keychain(&custody, &root, &self.usage, &retired)?;
         let also = [self.reopened(&custody).await?, retired].concat();
-        let opening =
-            custody::keychain(&custody, &root, &self.budgets, &also)?.under(fence.clone());
+        let opening = custody::keychain(&custody, &root, &self.usage, &also)?.under(fence.clone());
         let keychain = Arc::new(keychain.under(fence));
         self.snapshots().watch(&keychain);
         self.snapshots().reopened(opening);

@@ -36,8 +36,16 @@ pub struct World {
     /// Every replica that was live when the rollover retired a key; none once that
     /// key is cut off.
     pub acceptors: Vec<Acceptor>,
-    /// The longest lifetime that the draining key signed (signing secrets).
+    /// The longest lifetime that the draining key signed (signing and shared secrets).
     pub longest_lifetime: Duration,
+    /// How long at least the draining key is accepted (shared secrets).
+    pub grace: Duration,
+    /// When the draining key, or an older one, was last presented (shared secrets).
+    pub presented_at: Option<Timestamp>,
+    /// What still needs the draining key, or an older one (peppers, issued secrets).
+    pub reliance: Reliance,
+    /// How the old credential stands (providers).
+    pub old_credential: OldCredential,
     /// How far the bulk rewrap of this pass is (sealing secrets).
     pub bulk: Bulk,
     /// From when on another pass may begin, after one that changed nothing.
@@ -67,6 +75,33 @@ pub enum Bulk {
     },
 }
 
+/// What still needs a key, as the application counts it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reliance {
+    /// Nobody counts it here.
+    Uncounted,
+    /// So much.
+    Counted {
+        /// Rows that need a key that is not primary.
+        rows: u64,
+        /// Rows that do not tell which key they need.
+        unknown: u64,
+    },
+}
+
+/// How the old credential stands at its provider, once the new one is in use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OldCredential {
+    /// The provider is to be asked.
+    Unasked,
+    /// Somebody uses it still.
+    InUse,
+    /// An operator has to revoke it.
+    ByHand,
+    /// The provider did not answer.
+    Unreachable,
+}
+
 /// What to do next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Action {
@@ -76,6 +111,10 @@ pub enum Action {
     GiveUp,
     /// Put the new key in custody, accepted everywhere.
     Stage,
+    /// Try the new credential at its provider.
+    Probe,
+    /// Have the old credential revoked at its provider.
+    Revoke,
     /// Make the new key primary; the old one keeps being accepted, unless the
     /// mode is hard.
     Promote,
@@ -141,6 +180,36 @@ pub enum Blocker {
         "{0} value(s) that no key opens are quarantined; repair them, or retire with acceptQuarantined"
     )]
     Quarantined(u64),
+    /// The grace period of a secret that others share.
+    #[error("the old value is accepted until {0}, when its grace period is over")]
+    Grace(Timestamp),
+    /// A secret that others still present.
+    #[error(
+        "the old value was presented at {0}, within its grace period; give the new one to whoever presents it, or retire with acceptLoss"
+    )]
+    Presented(Timestamp),
+    /// Rows that need the old key.
+    #[error(
+        "{rows} row(s) need the old key, and {unknown} do not tell; wait until they are used or end, have them issued anew, or retire with acceptLoss"
+    )]
+    Needed {
+        /// Rows that need it.
+        rows: u64,
+        /// Rows that do not tell.
+        unknown: u64,
+    },
+    /// Nobody counts what needs the old key.
+    #[error("nothing here counts what needs the old key; retire with acceptLoss once nothing does")]
+    Uncounted,
+    /// The old credential is in use.
+    #[error("the old credential is in use")]
+    InUse,
+    /// The old credential is to be revoked by an operator.
+    #[error("revoke the old credential at the provider, and say so: POST …/revoked")]
+    Unrevoked,
+    /// The provider does not answer.
+    #[error("the provider does not answer; the old credential works on, and it is asked again")]
+    Unreachable,
     /// Registered columns that could not be looked at.
     #[error("{0} registered column(s) could not be looked at; grant the privilege, then resume")]
     Unseen(u64),
@@ -188,6 +257,9 @@ pub fn plan(world: &World) -> Planned {
             planned(Action::GiveUp, "the key that it was to replace is not primary any more")
         }
         Phase::Requested => planned(Action::Stage, "a key is read everywhere before it is used"),
+        Phase::Staged if is_unproven(world) => {
+            planned(Action::Probe, "a credential is tried before anything depends on it")
+        }
         Phase::Staged => promote(world),
         Phase::Promoted | Phase::Drained if rollover.settled_at.is_none() => settle(world),
         Phase::Promoted => drain(world, Action::Drain),
@@ -208,6 +280,11 @@ fn promote(world: &World) -> Planned {
         Some(older) => wait(older),
         None => planned(Action::Promote, "every request on every live replica reads the new key"),
     }
+}
+
+fn is_unproven(world: &World) -> bool {
+    let rollover = &world.rollover;
+    rollover.secret.entry().class == Class::Provider && rollover.probed_at.is_none()
 }
 
 impl World {
@@ -250,6 +327,60 @@ fn drain(world: &World, done: Action) -> Planned {
     match world.rollover.secret.entry().class {
         Class::Signing => drain_signing(world, done),
         Class::Sealing => drain_sealing(world, done),
+        Class::Provider => drain_credential(world, done),
+        Class::Pepper | Class::Shared | Class::Issued if is_given_up(world) => {
+            planned(done, "what still needs the old key is given up")
+        }
+        Class::Shared => drain_shared(world, done),
+        Class::Pepper | Class::Issued => drain_counted(world, done),
+    }
+}
+
+/// Whether the key that runs dry has run dry by now, as far as this world tells.
+#[must_use]
+pub fn is_dry(world: &World) -> bool {
+    !matches!(drain(world, Action::Drain).action, Action::Wait(_))
+}
+
+/// Whether what needs the old key counts no more: in a hard rollover, which ends it at
+/// once, and where an operator has decided so.
+fn is_given_up(world: &World) -> bool {
+    let rollover = &world.rollover;
+    rollover.accept_loss || (rollover.mode == Mode::Hard && rollover.phase == Phase::Promoted)
+}
+
+/// What it signed lives on for a while, and so does the habit of presenting it.
+fn drain_shared(world: &World, done: Action) -> Planned {
+    let settled_at = world.rollover.settled_at.unwrap_or(world.now);
+    let until = settled_at.plus(world.grace.max(world.longest_lifetime));
+    match world.presented_at {
+        _ if world.now < until => wait(Blocker::Grace(until)),
+        Some(last) if world.now < last.plus(world.grace) => wait(Blocker::Presented(last)),
+        _ => planned(done, "the grace period is over, and nobody presents the old value"),
+    }
+}
+
+fn drain_counted(world: &World, done: Action) -> Planned {
+    match world.reliance {
+        Reliance::Uncounted => wait(Blocker::Uncounted),
+        Reliance::Counted { rows: 0, unknown: 0 } => planned(done, "nothing needs the old key"),
+        Reliance::Counted { rows, unknown } => wait(Blocker::Needed { rows, unknown }),
+    }
+}
+
+/// The old credential has power outside until it is revoked there, also in a hard
+/// rollover. On the way back the old one is in use again, and the new one was never
+/// anybody else's.
+fn drain_credential(world: &World, done: Action) -> Planned {
+    if world.rollover.phase == Phase::RollingBack {
+        return planned(done, "no request uses the new credential any more");
+    }
+    match world.old_credential {
+        _ if world.rollover.revoked_at.is_some() => planned(done, "the old credential is revoked"),
+        OldCredential::Unasked => planned(Action::Revoke, "no request uses the old credential"),
+        OldCredential::InUse => wait(Blocker::InUse),
+        OldCredential::ByHand => wait(Blocker::Unrevoked),
+        OldCredential::Unreachable => wait(Blocker::Unreachable),
     }
 }
 
@@ -345,6 +476,9 @@ mod tests {
                 max_rows_per_second: None,
                 blocked_by: None,
                 accept_quarantined: false,
+                accept_loss: false,
+                probed_at: None,
+                revoked_at: None,
                 report: None,
                 cut_off: None,
             },
@@ -356,6 +490,10 @@ mod tests {
             unsettled: vec![],
             acceptors: vec![],
             longest_lifetime: Duration::from_secs(900),
+            grace: Duration::from_secs(600),
+            presented_at: None,
+            reliance: Reliance::Counted { rows: 0, unknown: 0 },
+            old_credential: OldCredential::Unasked,
             bulk: Bulk::NotBegun,
             retry_at: None,
             now: Timestamp::from_seconds(200),

@@ -97,6 +97,13 @@ pub struct Rollover {
     pub blocked_by: Option<String>,
     /// Whether an operator decided that quarantined rows do not block retiring.
     pub accept_quarantined: bool,
+    /// Whether an operator decided that what still needs the old key is given up.
+    pub accept_loss: bool,
+    /// When the new credential was probed, and found good.
+    pub probed_at: Option<Timestamp>,
+    /// When the old credential was revoked at its provider, as an operator or the
+    /// provider has said.
+    pub revoked_at: Option<Timestamp>,
     /// What a dry run found, or what the end of a real run counted.
     pub report: Option<serde_json::Value>,
     /// The cut-off of the key that it has retired, once it has.

@@ -62,6 +62,9 @@ async fn one_range(store: &impl Store) -> RolloverId {
         max_rows_per_second: None,
         blocked_by: None,
         accept_quarantined: false,
+        accept_loss: false,
+        probed_at: None,
+        revoked_at: None,
         report: None,
         cut_off: None,
     };

@@ -112,6 +112,16 @@ pub trait Store: Rows + fmt::Debug + Send + Sync + 'static {
         count: u64,
     ) -> Result<u64, StoreError>;
 
+    /// Adds to `key` that others have presented it `count` times more, the last time at
+    /// `last`. A key that is not in custody is presented by nobody, and no error.
+    async fn note_presented(
+        &self,
+        secret: Secret,
+        key: &KeyId,
+        count: u64,
+        last: Timestamp,
+    ) -> Result<(), StoreError>;
+
     /// Registers a replica, or renews its lease and notes the epochs that it reports.
     /// Other epochs than before are told to every replica ([`Store::signals`]).
     /// Queues with [`Store::commit`]: a replica is either there when a change is made,

@@ -57,6 +57,10 @@ pub struct KeyRecord {
     pub seals: u64,
     /// The longest lifetime that it has signed.
     pub longest_lifetime: Duration,
+    /// How often others have presented it, as far as replicas have reported.
+    pub presented: u64,
+    /// When it was last presented.
+    pub presented_at: Option<Timestamp>,
 }
 
 /// One change to keys and rollovers: a value made by pure code, applied whole or not at all.

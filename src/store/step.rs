@@ -207,6 +207,7 @@ impl Step<'_> {
             next.settled_at = None;
             next.pass += 1;
             next.accept_quarantined = false;
+            next.accept_loss = false;
             next.cut_off = None;
         } else if next.to_key.is_some() {
             keys.push(self.moves_new(KeyState::Staged, KeyState::Retired));
@@ -238,6 +239,52 @@ impl Step<'_> {
         let mut next = self.again();
         next.accept_quarantined = true;
         self.change("accept_quarantined", next, vec![])
+    }
+
+    /// The operator decided that what still needs the old key is given up.
+    #[must_use]
+    pub fn accept_loss(&self) -> Change {
+        let mut next = self.again();
+        next.accept_loss = true;
+        self.change("accept_loss", next, vec![])
+    }
+
+    /// The new credential was tried at its provider, and `shown` is what came of it.
+    #[must_use]
+    pub fn probed(&self, shown: &str) -> Change {
+        let mut next = self.again();
+        next.probed_at = Some(self.now);
+        self.telling("probe", next, shown)
+    }
+
+    /// The new credential was tried at its provider in vain: the rollover is given up.
+    ///
+    /// # Errors
+    /// As [`Step::rehearse`].
+    pub fn probe_failed(&self, why: &str) -> Result<Change, IllegalTransition> {
+        let mut next = self.after(Event::RollBack)?;
+        next.blocked_by = Some(why.to_owned());
+        let mut change = self.telling("probe", next, why);
+        change.keys.push(self.moves_new(KeyState::Staged, KeyState::Retired));
+        change.audit.iter_mut().for_each(|entry| entry.outcome = Outcome::Failure);
+        Ok(change)
+    }
+
+    /// The old credential is revoked at its provider, as `shown` says.
+    #[must_use]
+    pub fn revoked(&self, shown: &str) -> Change {
+        let mut next = self.again();
+        next.revoked_at = Some(self.now);
+        self.telling("revoke", next, shown)
+    }
+
+    /// A change whose audit entry also tells what a provider or an operator said.
+    fn telling(&self, verb: &str, next: Rollover, shown: &str) -> Change {
+        let mut change = self.change(verb, next, vec![]);
+        for entry in &mut change.audit {
+            entry.details["shown"] = shown.into();
+        }
+        change
     }
 
     /// The ceiling on rows rewrapped a second changes.

@@ -20,7 +20,7 @@ use crate::{
     ids::RolloverId,
     keyring::Origin,
     material::Material,
-    rollover::{Action, Blocker, Mode, Phase, Planned, World, plan},
+    rollover::{Action, Blocker, Mode, Phase, Planned, World, is_dry, plan},
     store::{Actor, Change, Committed, KeyRecord, NewRange, StoreError, step::Step},
 };
 
@@ -75,6 +75,19 @@ impl Worker {
                     self.counted().insert(id, (world.rollover.revision, counted));
                 }
             }
+            if planned.action == Action::Revoke {
+                match self.revoke(&world, &step(&world, planned.because)).await? {
+                    Ok(change) => {
+                        self.commit(&change).await?;
+                        continue;
+                    }
+                    Err((old, told)) => {
+                        world.old_credential = old;
+                        planned = plan(&world);
+                        why = Some(told);
+                    }
+                }
+            }
             match planned.action {
                 Action::Rest => return Ok(Next::Never),
                 Action::Wait(blocker) => {
@@ -117,20 +130,18 @@ impl Worker {
     /// Does one step. When another replica was first, nothing happens.
     async fn perform(&self, world: &World, planned: Planned) -> Result<(), DriveError> {
         let rollover = &world.rollover;
-        let step = Step {
-            rollover,
-            from_state: world.from_state,
-            actor: Actor::System,
-            because: planned.because,
-            now: world.now,
-        };
+        let step = step(world, planned.because);
         let change = match planned.action {
             Action::Rehearse => step.rehearse(self.rehearse(rollover).await?)?,
             Action::GiveUp if rollover.phase == Phase::Requested => {
                 step.refuse(planned.because.to_owned())?
             }
             Action::GiveUp => step.roll_back()?,
-            Action::Stage => step.stage(self.new_key(world).await?)?,
+            Action::Stage => match self.new_key(world).await? {
+                Ok(key) => step.stage(key)?,
+                Err(why) => step.refuse(why)?,
+            },
+            Action::Probe => self.probe(world, &step).await?,
             Action::Promote => step.promote()?,
             Action::Settle => step.settle(),
             Action::BeginPass => {
@@ -149,7 +160,7 @@ impl Worker {
                 Some(cut_off) => step.cut_off(cut_off),
                 None => return Ok(()),
             },
-            Action::TakeCensus | Action::Wait(_) | Action::Rest => return Ok(()),
+            Action::TakeCensus | Action::Revoke | Action::Wait(_) | Action::Rest => return Ok(()),
         };
         let committed = self.commit(&change).await?;
         tracing::info!(
@@ -174,10 +185,18 @@ impl Worker {
     }
 
     /// The key that the rollover stages: made here, and sealed before anyone sees it.
-    async fn new_key(&self, world: &World) -> Result<KeyRecord, DriveError> {
-        let material = Material::generate()?;
-        let staged = self.replica.staged_key(world.rollover.secret, &material, Origin::Generated);
-        Ok(staged.await?)
+    /// Or why there is none: a credential is its provider's to make.
+    async fn new_key(&self, world: &World) -> Result<Result<KeyRecord, String>, DriveError> {
+        let secret = world.rollover.secret;
+        let material = match secret.entry().class {
+            Class::Provider => match self.made(world).await? {
+                Ok(material) => material,
+                Err(why) => return Ok(Err(why)),
+            },
+            _ => Material::generate()?,
+        };
+        let staged = self.replica.staged_key(secret, &material, Origin::Generated);
+        Ok(Ok(staged.await?))
     }
 
     async fn take_census(&self, world: &World) -> Result<Swept, DriveError> {
@@ -195,8 +214,14 @@ impl Worker {
     /// The proof right before the door closes. A hard rollover has closed it already.
     async fn is_needed_after_all(&self, world: &World) -> Result<bool, DriveError> {
         let rollover = &world.rollover;
-        if rollover.secret.entry().class != Class::Sealing || rollover.mode == Mode::Hard {
+        if rollover.mode == Mode::Hard {
             return Ok(false);
+        }
+        match rollover.secret.entry().class {
+            Class::Sealing => {}
+            // The world was looked at a moment ago.
+            Class::Pepper | Class::Issued | Class::Shared => return Ok(!is_dry(world)),
+            Class::Signing | Class::Provider => return Ok(false),
         }
         let left = self.take_census(world).await?;
         let blocked_by_bad = left.unopenable_rows() > 0 && !rollover.accept_quarantined;
@@ -234,14 +259,7 @@ impl Worker {
     async fn note(&self, world: &World, by: String) -> Result<(), DriveError> {
         let by = Some(by);
         if world.rollover.blocked_by != by {
-            let step = Step {
-                rollover: &world.rollover,
-                from_state: world.from_state,
-                actor: Actor::System,
-                because: "it is blocked",
-                now: world.now,
-            };
-            self.commit(&step.blocked(by)).await?;
+            self.commit(&step(world, "it is blocked").blocked(by)).await?;
         }
         Ok(())
     }
@@ -269,6 +287,11 @@ impl Worker {
     }
 }
 
+fn step<'a>(world: &'a World, because: &'a str) -> Step<'a> {
+    let (rollover, from_state) = (&world.rollover, world.from_state);
+    Step { rollover, from_state, actor: Actor::System, because, now: world.now }
+}
+
 /// About how many rows a range has: few enough that reading past them, final as they
 /// may be, takes less than the lease of a range.
 const RANGE_ROWS: u64 = 50_000;
@@ -286,8 +309,13 @@ fn patience(world: &World, blocker: Blocker) -> Duration {
         Blocker::Replicas(_) | Blocker::InFlight(_) | Blocker::Accepted(_) | Blocker::Bulk => {
             Duration::from_secs(1)
         }
-        Blocker::Lifetime(until) => until.since(world.now).min(LONGEST),
-        Blocker::Paused
+        Blocker::Lifetime(until) | Blocker::Grace(until) => until.since(world.now).min(LONGEST),
+        Blocker::InUse | Blocker::Unreachable => Duration::from_secs(5),
+        Blocker::Needed { .. } => Duration::from_secs(15),
+        Blocker::Presented(_)
+        | Blocker::Uncounted
+        | Blocker::Unrevoked
+        | Blocker::Paused
         | Blocker::Unfenced(_)
         | Blocker::Stale(_)
         | Blocker::Quarantined(_)

@@ -6,6 +6,8 @@
 //! 3. The [`Queue`] says when to look; the store says what to do, and whose it is.
 
 mod bulk;
+mod counting;
+mod credential;
 mod drive;
 mod error;
 mod lazy;
@@ -30,6 +32,8 @@ use std::{
     time::Duration,
 };
 
+pub use counting::Counting;
+pub(crate) use credential::tried;
 pub use drive::Next;
 pub use error::DriveError;
 pub use lazy::{LazyRewrap, LazyTotals, LazyWorker, lazy_rewrap};
@@ -49,7 +53,8 @@ use sweep::{Sweep, Swept};
 use tokio::sync::Semaphore;
 
 use crate::{
-    clock::Timestamp, column::Registry, envelope::Target, ids::RolloverId, replica::Replica,
+    catalog::Secret, clock::Timestamp, column::Registry, envelope::Target, ids::RolloverId,
+    provider::Provider, replica::Replica,
 };
 
 /// How the worker of one process works.
@@ -83,6 +88,9 @@ pub struct Worker {
     registry: Arc<Registry>,
     queue: Option<Arc<dyn Queue>>,
     impact: Option<Arc<dyn Impact>>,
+    counting: Option<Arc<dyn Counting>>,
+    providers: Vec<Arc<dyn Provider>>,
+    graces: Vec<(Secret, Duration)>,
     pace: Arc<Mutex<Pace>>,
     counted: Arc<Mutex<drive::Counts>>,
     parts: u32,
@@ -107,6 +115,9 @@ impl Worker {
             registry,
             queue: None,
             impact: None,
+            counting: None,
+            providers: vec![],
+            graces: vec![],
             pace: Arc::new(Mutex::new(Pace::new(settings.set_point, settings.batch_size))),
             counted: Arc::default(),
             parts,
@@ -131,6 +142,38 @@ impl Worker {
     pub fn knowing(mut self, impact: Arc<dyn Impact>) -> Self {
         self.impact = Some(impact);
         self
+    }
+
+    /// Asks `counting` what still needs a pepper, or a generation of what is issued.
+    #[must_use]
+    pub fn counting_with(mut self, counting: Arc<dyn Counting>) -> Self {
+        self.counting = Some(counting);
+        self
+    }
+
+    /// Rolls over the credentials of `provider`.
+    #[must_use]
+    pub fn at_provider(mut self, provider: Arc<dyn Provider>) -> Self {
+        self.providers.push(provider);
+        self
+    }
+
+    /// Accepts the old value of `secret` for at least `grace`, in place of what the
+    /// catalog says.
+    #[must_use]
+    pub fn with_grace(mut self, secret: Secret, grace: Duration) -> Self {
+        self.graces.push((secret, grace));
+        self
+    }
+
+    fn grace(&self, secret: Secret) -> Duration {
+        let given = self.graces.iter().rev().find(|(of, _)| *of == secret);
+        given.map_or(secret.entry().grace, |(_, grace)| *grace)
+    }
+
+    /// Who knows the credentials of `secret`.
+    pub(crate) fn provider(&self, secret: Secret) -> Option<&Arc<dyn Provider>> {
+        self.providers.iter().find(|provider| provider.secret() == secret)
     }
 
     /// The replica that it works for.

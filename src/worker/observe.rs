@@ -8,7 +8,7 @@ use crate::{
     clock::Timestamp,
     ids::{KeyId, RolloverId},
     keyring::KeyState,
-    rollover::{Bulk, Rollover, World},
+    rollover::{Bulk, OldCredential, Reliance, Rollover, World},
     store::{Custody, KeyRecord, Store, StoreError},
 };
 
@@ -18,7 +18,27 @@ impl Worker {
     /// # Errors
     /// [`DriveError`] when the store does not answer.
     pub async fn observe(&self, id: RolloverId) -> Result<Option<World>, DriveError> {
-        observe(self.replica.store().as_ref(), id, self.replica.clock().now()).await
+        let now = self.replica.clock().now();
+        let Some(mut world) = observe(self.replica.store().as_ref(), id, now).await? else {
+            return Ok(None);
+        };
+        world.grace = self.grace(world.rollover.secret);
+        world.reliance = self.reliance(&world).await?;
+        Ok(Some(world))
+    }
+
+    /// How much still needs a key that runs dry, where somebody counts that.
+    async fn reliance(&self, world: &World) -> Result<Reliance, DriveError> {
+        let secret = world.rollover.secret;
+        let is_counted = matches!(secret.entry().class, Class::Pepper | Class::Issued);
+        match (&self.counting, world.rollover.draining_key()) {
+            (Some(counting), Some(draining)) if is_counted => {
+                let mut keys = world.older.clone();
+                keys.push(draining.clone());
+                Ok(counting.what_needs(secret, &keys).await?)
+            }
+            _ => Ok(Reliance::Uncounted),
+        }
     }
 }
 
@@ -42,25 +62,21 @@ pub async fn observe(
         return Err(StoreError::Newer(id).into());
     }
     let draining = rollover.draining_key().map(|id| key(&custody, rollover.secret, id));
-    let longest_lifetime = match draining.transpose()? {
-        Some(key) => key.longest_lifetime,
-        None => Duration::ZERO,
-    };
+    let draining = draining.transpose()?;
+    let longest_lifetime = draining.map_or(Duration::ZERO, |key| key.longest_lifetime);
     let (bulk, retry_at) = bulk(store, &rollover).await?;
+    let is_older = |key: &&KeyRecord| {
+        key.secret == rollover.secret
+            && key.state == KeyState::Retiring
+            && key.id != rollover.from_key
+            && rollover.to_key.as_ref() != Some(&key.id)
+    };
+    let older: Vec<_> = custody.keys.iter().filter(is_older).collect();
     Ok(Some(World {
         from_state: from.state,
         to_state: to.map(|key| key.state),
-        older: custody
-            .keys
-            .iter()
-            .filter(|key| {
-                key.secret == rollover.secret
-                    && key.state == KeyState::Retiring
-                    && key.id != rollover.from_key
-                    && rollover.to_key.as_ref() != Some(&key.id)
-            })
-            .map(|key| key.id.clone())
-            .collect(),
+        presented_at: older.iter().copied().chain(draining).filter_map(|k| k.presented_at).max(),
+        older: older.into_iter().map(|key| key.id.clone()).collect(),
         epoch: custody.epoch,
         behind: live()
             .filter(|replica| replica.applied < custody.epoch)
@@ -75,6 +91,9 @@ pub async fn observe(
             None => vec![],
         },
         longest_lifetime,
+        grace: rollover.secret.entry().grace,
+        reliance: Reliance::Uncounted,
+        old_credential: OldCredential::Unasked,
         bulk,
         retry_at,
         now,

@@ -15,7 +15,7 @@ use crate::{
     catalog::Class,
     column::Aim,
     envelope::Target,
-    rollover::{Mode, Rollover},
+    rollover::{Mode, Reliance, Rollover},
     store::{TableShape, Window},
 };
 
@@ -47,6 +47,9 @@ impl Worker {
         let found = match entry.class {
             Class::Signing => self.rehearse_signing(rollover).await?,
             Class::Sealing => self.rehearse_sealing().await?,
+            Class::Pepper | Class::Issued => self.rehearse_counted(rollover).await?,
+            Class::Shared => json!({ "graceSeconds": self.grace(rollover.secret).as_secs() }),
+            Class::Provider => json!({ "providerKnown": self.provider(rollover.secret).is_some() }),
         };
         if let (Value::Object(report), Value::Object(found)) = (&mut report, found) {
             report.extend(found);
@@ -70,6 +73,23 @@ impl Worker {
             "sessionsLoggedOut": logged_out,
             "drainSeconds": lifetime.unwrap_or_default().as_secs(),
         }))
+    }
+
+    async fn rehearse_counted(&self, rollover: &Rollover) -> Result<Value, DriveError> {
+        let custody = self.replica.store().custody().await?;
+        let accepted = custody.keys.iter().filter(|key| key.secret == rollover.secret);
+        let keys: Vec<_> =
+            accepted.filter(|key| key.state.accepts()).map(|key| key.id.clone()).collect();
+        let needed = match &self.counting {
+            Some(counting) => counting.what_needs(rollover.secret, &keys).await?,
+            None => Reliance::Uncounted,
+        };
+        Ok(match needed {
+            Reliance::Uncounted => json!({ "rowsThatNeedTheOldKey": null }),
+            Reliance::Counted { rows, unknown } => {
+                json!({ "rowsThatNeedTheOldKey": rows, "rowsThatDoNotTell": unknown })
+            }
+        })
     }
 
     async fn rehearse_sealing(&self) -> Result<Value, DriveError> {

@@ -8,7 +8,7 @@ use breeze_rollover::{
     column::{Column, Registry},
     embed::Database,
     keyring::KeyState,
-    operator::Refusal,
+    operator::{Accept, Refusal},
     rollover::{Blocker, Mode, Phase},
     store::{Actor, Store},
 };
@@ -33,7 +33,10 @@ async fn assert_blocks(store: Arc<dyn Store>, registry: Registry, says: &[&str])
     assert_eq!(blocked.phase, Phase::Promoted);
     assert_says(&blocked.blocked_by.unwrap(), says);
 
-    let refused = operator.retire(id, Actor::System, "now", true).await.unwrap_err();
+    let refused = operator
+        .retire(id, Actor::System, "now", Accept { quarantined: true, loss: false })
+        .await
+        .unwrap_err();
     assert!(matches!(refused, Refusal::StillNeeded(_)), "{refused:?}");
     assert_says(&refused, says);
     let census = operator.census().await.unwrap();

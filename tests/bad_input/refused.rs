@@ -8,7 +8,7 @@ use breeze_rollover::{
     embed::Database,
     ids::RolloverId,
     keyring::{KeyState, SEAL_LIMIT},
-    operator::{Refusal, Request},
+    operator::{Accept, Refusal, Request},
     rollover::{Blocker, Mode, Phase},
     store::Actor,
 };
@@ -26,7 +26,8 @@ async fn a_key_is_not_retired_while_a_row_needs_it(database: Database) {
     let process = ByHand::join(database.store()).await.unwrap();
     let operator = process.operator();
     let id = process.begin(request(Secret::AppEncryptionKey, Mode::Graceful)).await.unwrap().id;
-    let retire = || operator.retire(id, Actor::System, "now", true);
+    let retire =
+        || operator.retire(id, Actor::System, "now", Accept { quarantined: true, loss: false });
     let too_early = retire().await.unwrap_err();
     assert_says(&too_early, &["the rollover is requested", "a key is retired while it drains"]);
 
@@ -47,7 +48,11 @@ async fn a_key_is_not_retired_while_a_token_may_live(database: Database) {
     let process = ByHand::join(database.store()).await.unwrap();
     let id = process.begin(request(Secret::JwtSecret, Mode::Graceful)).await.unwrap().id;
     process.carry_until(id, |by| matches!(by, Blocker::Lifetime(_))).await.unwrap();
-    let refused = process.operator().retire(id, Actor::System, "now", true).await.unwrap_err();
+    let refused = process
+        .operator()
+        .retire(id, Actor::System, "now", Accept { quarantined: true, loss: false })
+        .await
+        .unwrap_err();
     assert_says(&refused, &["the key is still needed", "tokens of the old key are accepted until"]);
 }
 

@@ -117,6 +117,9 @@ impl Course {
             max_rows_per_second: None,
             blocked_by: None,
             accept_quarantined: true,
+            accept_loss: false,
+            probed_at: None,
+            revoked_at: None,
             report: None,
             cut_off: None,
         }

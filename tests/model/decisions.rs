@@ -7,7 +7,9 @@ use breeze_rollover::{
     ids::{Epoch, ReplicaId},
     keyring::{KeyState, Origin},
     material::Material,
-    rollover::{Action, Bulk, Event, IllegalTransition, Mode, Phase, World, plan},
+    rollover::{
+        Action, Bulk, Event, IllegalTransition, Mode, OldCredential, Phase, Reliance, World, plan,
+    },
     store::{
         Actor, Change, KeyRecord,
         step::{self, Step},
@@ -171,7 +173,13 @@ const fn verb(planned: Action) -> Option<Verb> {
         Action::Restage => Verb::Restage,
         Action::Revert => Verb::Revert,
         Action::FinishRollingBack => Verb::FinishRollingBack,
-        Action::Rehearse | Action::TakeCensus | Action::CutOff | Action::Wait(_) | Action::Rest => {
+        Action::Rehearse
+        | Action::TakeCensus
+        | Action::Probe
+        | Action::Revoke
+        | Action::CutOff
+        | Action::Wait(_)
+        | Action::Rest => {
             return None;
         }
     })
@@ -202,6 +210,10 @@ impl Database {
             // The cut-off is the model's own: see `CutOff`.
             acceptors: vec![],
             longest_lifetime: LIFETIME,
+            grace: Duration::ZERO,
+            presented_at: None,
+            reliance: Reliance::Uncounted,
+            old_credential: OldCredential::Unasked,
             bulk: if it.pass_begun { Bulk::PassDone } else { Bulk::NotBegun },
             retry_at: None,
             now: if it.lifetime_over { NOW.plus(LIFETIME) } else { NOW },
@@ -268,6 +280,8 @@ impl Database {
             compromised_at: None,
             seals: 0,
             longest_lifetime: LIFETIME,
+            presented: 0,
+            presented_at: None,
         }
     }
 }

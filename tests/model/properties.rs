@@ -95,12 +95,13 @@ fn no_failed_request(protocol: &Protocol, state: &State) -> bool {
         (Mode::Graceful, Class::Signing) => {
             serving.all(|process| live_tokens(state).all(|key| process.present.accepts(key)))
         }
-        // A request may read a row as long as it lasts.
         (Mode::Graceful, Class::Sealing) => {
+            // A request may read a row as long as it lasts.
             database.cell.late
                 || serving
                     .all(|process| process.in_use().all(|keys| keys.accepts(database.cell.key)))
         }
+        (Mode::Graceful, _) => unreachable!("the model signs or seals"),
     }
 }
 
@@ -124,6 +125,7 @@ fn nothing_unreadable(protocol: &Protocol, state: &State) -> bool {
                 Some(_) => true,
             }
         }
+        _ => unreachable!("the model signs or seals"),
     }
 }
 

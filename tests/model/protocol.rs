@@ -136,7 +136,7 @@ impl Protocol {
                         happens.push(Rewrap(number));
                     }
                 }
-                Class::Sealing => {}
+                _ => {}
             }
         }
         if process.writing.is_some() {

@@ -97,6 +97,9 @@ async fn claimed(db: &Db) -> Range {
         max_rows_per_second: None,
         blocked_by: None,
         accept_quarantined: false,
+        accept_loss: false,
+        probed_at: None,
+        revoked_at: None,
         report: None,
         cut_off: None,
     };

@@ -225,6 +225,8 @@ pub(crate) fn key(secret: Secret, name: &str, state: KeyState) -> KeyRecord {
         compromised_at: None,
         seals: 0,
         longest_lifetime: std::time::Duration::ZERO,
+        presented: 0,
+        presented_at: None,
     }
 }
 
@@ -261,6 +263,9 @@ pub(crate) fn rollover(secret: Secret) -> Rollover {
         max_rows_per_second: None,
         blocked_by: None,
         accept_quarantined: false,
+        accept_loss: false,
+        probed_at: None,
+        revoked_at: None,
         report: None,
         cut_off: None,
     }

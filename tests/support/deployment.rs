@@ -21,7 +21,7 @@ use breeze_rollover::{
     material::Material,
     store::{
         Custody,
-        custody::{self, RootKeys, SealBudgets},
+        custody::{self, RootKeys, Usage},
     },
     token::{NewToken, Scope, sign},
 };
@@ -192,7 +192,7 @@ impl Opened {
             .filter(|key| key.state == KeyState::Retired)
             .map(|key| (key.secret, key.id.clone()))
             .collect();
-        custody::keychain(&custody, &root(), &SealBudgets::default(), &retired).unwrap()
+        custody::keychain(&custody, &root(), &Usage::default(), &retired).unwrap()
     }
 
     /// What an operator who passed MFA bears for `lifetime`: of the present primary.

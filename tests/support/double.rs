@@ -172,6 +172,16 @@ impl<S: Script> Store for Double<S> {
         self.scripted(Call::RaiseLifetime, real).await
     }
 
+    async fn note_presented(
+        &self,
+        secret: Secret,
+        key: &KeyId,
+        count: u64,
+        last: Timestamp,
+    ) -> Result<(), StoreError> {
+        self.real.note_presented(secret, key, count, last).await
+    }
+
     async fn settle_seals(
         &self,
         secret: Secret,

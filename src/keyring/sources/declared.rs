@@ -160,6 +160,15 @@ fn keyring(secret: Secret, keys: &[DeclaredKey]) -> Result<AnyKeyring, InvalidKe
             })
             .collect(),
         )?),
+        Class::Pepper | Class::Shared | Class::Provider | Class::Issued => {
+            AnyKeyring::Verbatim(Keyring::new(
+                keys.map(|key| {
+                    let material = key.material.copied();
+                    Key::verbatim(key.id.clone(), state(key), material, Arc::default())
+                })
+                .collect(),
+            )?)
+        }
     })
 }
 

@@ -11,6 +11,14 @@ pub enum Fault {
         /// The secret.
         name: String,
     },
+    /// One of the variables that make up a credential together.
+    #[error("{name} is not set, though {beside} is; set both, or neither")]
+    PartMissing {
+        /// The one that is missing.
+        name: String,
+        /// Those that make it up with it.
+        beside: String,
+    },
     /// Two sources for one variable.
     #[error("both {first} and {second} are set; keep one of them")]
     GivenTwice {

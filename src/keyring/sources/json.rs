@@ -41,6 +41,17 @@ pub(super) fn trim(text: &str) -> &str {
     text.trim_matches(|c: char| c == '\u{feff}' || (c.is_whitespace() && c != '\u{85}'))
 }
 
+/// The JSON object of `texts`, in their order.
+pub(super) fn object<'a>(texts: impl Iterator<Item = (&'a str, &'a str)>) -> String {
+    let mut object = String::from("{");
+    for (index, (name, text)) in texts.enumerate() {
+        let comma = if index == 0 { "" } else { "," };
+        let text = Zeroizing::new(serde_json::Value::from(text).to_string());
+        object += &format!("{comma}\"{name}\":{}", *text);
+    }
+    object + "}"
+}
+
 fn text_of(raw: &RawValue) -> Option<Material> {
     let text: Zeroizing<String> = serde_json::from_str(raw.get()).ok().map(Zeroizing::new)?;
     Material::new(text.as_str()).ok()

@@ -9,6 +9,8 @@
 //! 4. the ring's other keys,
 //! 5. the legacy secrets.
 
+use zeroize::Zeroizing;
+
 use super::{
     check::weakness,
     declared::{DeclaredKey, derived_id},
@@ -57,7 +59,7 @@ impl<'a> Reading<'a> {
         faults: &mut Vec<Fault>,
     ) -> Self {
         let names: Vec<_> = [entry.name].iter().chain(entry.aliases).copied().collect();
-        let own = told(environment.first(&names), faults);
+        let own = told(own(environment, entry, &names), faults);
         // Ring and active id mean something together only.
         let (ring, active) = match (ring(environment, entry), environment.first(entry.active_id)) {
             (Ok(ring), Ok(active)) => (ring, active),
@@ -69,12 +71,13 @@ impl<'a> Reading<'a> {
         // One that cannot be read is told by the caller.
         let legacy =
             || entry.legacy.iter().filter_map(|name| environment.lookup(name).ok().flatten());
+        // Only what seals makes do with a legacy secret.
+        let stands_in = || legacy().next().filter(|_| entry.class == Class::Sealing);
         let fallback = match environment.strictness() {
             _ if own.is_some() => None,
             Strictness::Production => None,
-            Strictness::Development => legacy().next(),
-            Strictness::Test => legacy()
-                .next()
+            Strictness::Development => stands_in(),
+            Strictness::Test => stands_in()
                 .or_else(|| Value::new(entry.test_value?, Origin::Environment("NODE_ENV".into()))),
         };
         Self {
@@ -153,6 +156,9 @@ impl<'a> Reading<'a> {
         match self.entry.class {
             Class::Sealing => self.sealing_primary(),
             Class::Signing => self.signing_primary(),
+            Class::Pepper | Class::Shared | Class::Provider | Class::Issued => {
+                Ok(Primary::Own(None))
+            }
         }
     }
 
@@ -202,6 +208,41 @@ impl<'a> Reading<'a> {
         let ring = self.ring.as_ref().map_or_else(|| first(self.entry.keyring), |r| r.name.clone());
         Fault::ActiveIdUnknown { name: active.name().to_owned(), ring }
     }
+}
+
+/// The value itself: of one variable, or of all those that make it up.
+fn own(environment: &Environment, entry: &Entry, names: &[&str]) -> Result<Option<Value>, Fault> {
+    if entry.class == Class::Issued {
+        return Ok(None);
+    }
+    let value = match entry.parts {
+        [] => environment.first(names)?,
+        parts => together(environment, parts)?,
+    };
+    Ok(if entry.trimmed { value.and_then(Value::trimmed) } else { value })
+}
+
+/// The JSON object of `parts`, which are all set or none.
+fn together(environment: &Environment, parts: &[&str]) -> Result<Option<Value>, Fault> {
+    let mut found = Vec::new();
+    for name in parts {
+        found.push((*name, environment.lookup(name)?));
+    }
+    let missing: Vec<_> =
+        found.iter().filter(|(_, value)| value.is_none()).map(|(name, _)| *name).collect();
+    if missing.len() == parts.len() {
+        return Ok(None);
+    }
+    if let Some(missing) = missing.first() {
+        let beside = parts.iter().filter(|name| *name != missing);
+        let beside = beside.copied().collect::<Vec<_>>().join(", ");
+        return Err(Fault::PartMissing { name: (*missing).to_owned(), beside });
+    }
+    let origin = found.iter().rev().find_map(|(_, value)| Some(value.as_ref()?.origin().clone()));
+    let texts =
+        found.iter().filter_map(|(name, value)| Some((*name, value.as_ref()?.expose_text())));
+    let text = Zeroizing::new(json::object(texts));
+    Ok(origin.and_then(|origin| Value::new(text.as_str(), origin)))
 }
 
 /// The ring, if one is set. Blank text is no ring. Breeze wants a signing ring to

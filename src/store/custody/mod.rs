@@ -8,20 +8,20 @@
 //! 3. A key that opens to something else than its fingerprint says is refused.
 //! 4. Which root key seals while it rolls over, one rule decides ([`sealing`],
 //!    [`permits`]), and when every key is brought under the new one ([`plan`]).
-//! 5. One budget counts the seals of a key through every epoch.
+//! 5. What counts the uses of a key goes on counting through every epoch.
 
-mod budgets;
 mod error;
 mod root;
 mod root_file;
 mod root_plan;
 mod sealed;
+mod usage;
 
-pub use budgets::SealBudgets;
 pub use error::{CustodyError, RootKeyError};
 pub use root::RootKeys;
 pub use root_plan::{RootBlocker, RootPlan, held, permits, plan, sealing, seals_anew};
 pub use sealed::{open_material, root_of, seal_material};
+pub use usage::Usage;
 
 use crate::{
     catalog::{Class, Secret},
@@ -74,6 +74,8 @@ impl NewKey<'_> {
             compromised_at: None,
             seals: 0,
             longest_lifetime: std::time::Duration::ZERO,
+            presented: 0,
+            presented_at: None,
         })
     }
 }
@@ -102,7 +104,7 @@ impl From<&KeyRecord> for Stored {
 pub fn keychain(
     custody: &Custody,
     root: &RootKeys,
-    budgets: &SealBudgets,
+    usage: &Usage,
     also: &[(Secret, KeyId)],
 ) -> Result<Keychain, CustodyError> {
     let is_named = |record: &KeyRecord| {
@@ -122,7 +124,7 @@ pub fn keychain(
             })
             .collect();
         records.sort_by_key(|(record, _)| record.rank);
-        Ok(chain.with(secret, keyring(secret, &records, root, budgets)?))
+        Ok(chain.with(secret, keyring(secret, &records, root, usage)?))
     })
 }
 
@@ -142,7 +144,7 @@ fn keyring(
     secret: Secret,
     records: &[(&KeyRecord, KeyState)],
     root: &RootKeys,
-    budgets: &SealBudgets,
+    usage: &Usage,
 ) -> Result<AnyKeyring, CustodyError> {
     let invalid = |source| CustodyError::Keyring { secret, source };
     Ok(match secret.entry().class {
@@ -157,11 +159,20 @@ fn keyring(
         Class::Sealing => {
             let keys = records.iter().map(|&(record, state)| {
                 let material = open(root, record)?;
-                let budget = budgets.of(record);
+                let budget = usage.seals(record);
                 Ok(Key::sealing(record.id.clone(), state, record.unnamed, &material, budget))
             });
             let keys = keys.collect::<Result<_, CustodyError>>()?;
             AnyKeyring::Sealing(Keyring::new(keys).map_err(invalid)?)
+        }
+        Class::Pepper | Class::Shared | Class::Provider | Class::Issued => {
+            let keys = records.iter().map(|&(record, state)| {
+                let material = open(root, record)?;
+                let presented = usage.presented(record);
+                Ok(Key::verbatim(record.id.clone(), state, material, presented))
+            });
+            let keys = keys.collect::<Result<_, CustodyError>>()?;
+            AnyKeyring::Verbatim(Keyring::new(keys).map_err(invalid)?)
         }
     })
 }

@@ -131,7 +131,7 @@ fn a_keychain_holds_what_is_accepted_in_rank_order() {
     ];
     let custody = custody(keys);
     let ids = |also: &[(Secret, KeyId)]| {
-        let chain = keychain(&custody, &root(ROOT, &[]), &SealBudgets::default(), also).unwrap();
+        let chain = keychain(&custody, &root(ROOT, &[]), &Usage::default(), also).unwrap();
         assert_eq!(chain.epoch(), Epoch(9));
         assert!(chain.signing(JWT).is_err(), "none of its keys is accepted");
         let ring = chain.sealing(APP).unwrap();
@@ -147,7 +147,7 @@ fn a_keychain_holds_what_is_accepted_in_rank_order() {
 
 #[test]
 fn what_is_wrong_with_a_key_or_a_ring_is_told() {
-    let make = |keys| keychain(&custody(keys), &root(ROOT, &[]), &SealBudgets::default(), &[]);
+    let make = |keys| keychain(&custody(keys), &root(ROOT, &[]), &Usage::default(), &[]);
     let now = || record(APP, "now", KeyState::Primary, 0);
     let other = KeyRecord { fingerprint: print("another"), ..now() };
     let refused = make(vec![other]).unwrap_err();
@@ -162,10 +162,10 @@ fn what_is_wrong_with_a_key_or_a_ring_is_told() {
 
 #[test]
 fn one_budget_counts_through_every_epoch() {
-    let budgets = SealBudgets::with_limit(100);
+    let usage = Usage::with_limit(100);
     let chain = |record| {
         let custody = custody(vec![record]);
-        keychain(&custody, &root(ROOT, &[]), &budgets, &[]).unwrap()
+        keychain(&custody, &root(ROOT, &[]), &usage, &[]).unwrap()
     };
     let budget = |chain: &crate::keyring::Keychain| {
         Arc::clone(chain.sealing(APP).unwrap().primary().prepared().budget())
@@ -179,9 +179,9 @@ fn one_budget_counts_through_every_epoch() {
     assert_eq!(second.spent(), 41, "nothing is counted twice, nothing forgotten");
     budget(&chain(KeyRecord { seals: 90, ..record }));
     assert_eq!(first.spent(), 91, "another replica has sealed");
-    assert_eq!(budgets.unsettled().len(), 1);
+    assert_eq!(usage.unsettled().len(), 1);
     first.settle(1, 91);
-    assert!(budgets.unsettled().is_empty());
+    assert!(usage.unsettled().is_empty());
 }
 
 #[test]

@@ -10,6 +10,7 @@ use sqlx::PgConnection;
 use super::Pool;
 use crate::{
     catalog::Secret,
+    clock::Timestamp,
     ids::{Epoch, KeyId},
     material::Fingerprint,
     store::{
@@ -35,7 +36,7 @@ const NOTIFY: &str = "SELECT pg_notify('breeze_rollover', $1)";
 const KEYS: &str = "
     SELECT secret, id, fingerprint, state, unnamed, origin, rank, sealed,
            created_at, promoted_at, retired_at, compromised_at, seals,
-           longest_lifetime
+           longest_lifetime, presented, presented_at
     FROM rollover.key
     ORDER BY secret, rank, id";
 
@@ -51,8 +52,9 @@ const PRIMARIES: &str = "SELECT secret FROM rollover.key WHERE state = 'primary'
 const ADD: &str = "
     INSERT INTO rollover.key
         (secret, id, fingerprint, state, unnamed, origin, rank, sealed,
-         created_at, promoted_at, retired_at, compromised_at, seals, longest_lifetime)
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)";
+         created_at, promoted_at, retired_at, compromised_at, seals, longest_lifetime,
+         presented, presented_at)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)";
 
 /// From state $3 to $4, if it still is in $3. Served by the primary key.
 const MOVE: &str = "
@@ -81,6 +83,12 @@ const RAISE_LIFETIME: &str = "
 /// Added up by the database, so that no replica's count is lost. Served by the primary key.
 const SETTLE_SEALS: &str =
     "UPDATE rollover.key SET seals = seals + $3 WHERE secret = $1 AND id = $2 RETURNING seals";
+
+/// Added up like seals; the last time never goes back. Served by the primary key.
+const NOTE_PRESENTED: &str = "
+    UPDATE rollover.key SET presented = presented + $3,
+        presented_at = greatest(coalesce(presented_at, $4), $4)
+    WHERE secret = $1 AND id = $2";
 
 pub(super) async fn epoch(connection: &mut PgConnection) -> Result<Epoch, StoreError> {
     let epoch = sqlx::query_scalar(EPOCH).fetch_one(connection).await?;
@@ -137,6 +145,23 @@ pub(super) async fn settle_seals(
     unsigned("key", "seals", seals)
 }
 
+pub(super) async fn note_presented(
+    pool: &Pool,
+    secret: Secret,
+    key: &KeyId,
+    count: u64,
+    last: Timestamp,
+) -> Result<(), StoreError> {
+    sqlx::query(NOTE_PRESENTED)
+        .bind(secret.name())
+        .bind(key.as_str())
+        .bind(signed(count))
+        .bind(last.as_millis())
+        .execute(pool)
+        .await?;
+    Ok(())
+}
+
 pub(super) async fn lock_epoch(transaction: &mut PgConnection) -> Result<Epoch, StoreError> {
     let epoch = sqlx::query_scalar(LOCK_EPOCH).fetch_one(transaction).await?;
     Ok(Epoch(unsigned("meta", "epoch", epoch)?))
@@ -183,6 +208,8 @@ async fn apply(transaction: &mut PgConnection, change: &KeyChange) -> Result<(),
                 .bind(row.compromised_at)
                 .bind(row.seals)
                 .bind(row.longest_lifetime)
+                .bind(row.presented)
+                .bind(row.presented_at)
         }
         KeyChange::Move { secret, key, from, to, at } => sqlx::query(MOVE)
             .bind(secret.name())

@@ -179,6 +179,16 @@ impl Store for SqliteStore {
         keys::settle_seals(&self.pool, secret, key, count).await
     }
 
+    async fn note_presented(
+        &self,
+        secret: Secret,
+        key: &KeyId,
+        count: u64,
+        last: Timestamp,
+    ) -> Result<(), StoreError> {
+        keys::note_presented(&self.pool, secret, key, count, last).await
+    }
+
     async fn renew(&self, beat: &Beat) -> Result<Lease, StoreError> {
         let (lease, is_known) = replicas::renew(&self.pool, beat).await?;
         if !is_known {

@@ -29,6 +29,8 @@ pub(crate) struct KeyRow {
     pub(crate) compromised_at: Option<i64>,
     pub(crate) seals: i64,
     pub(crate) longest_lifetime: i64,
+    pub(crate) presented: i64,
+    pub(crate) presented_at: Option<i64>,
 }
 
 impl KeyRow {
@@ -59,6 +61,8 @@ impl KeyRow {
                 "longest_lifetime",
                 self.longest_lifetime,
             )?),
+            presented: unsigned(TABLE, "presented", self.presented)?,
+            presented_at: self.presented_at.map(Timestamp::from_millis),
         })
     }
 }
@@ -80,6 +84,8 @@ impl From<&KeyRecord> for KeyRow {
             compromised_at: key.compromised_at.map(Timestamp::as_millis),
             seals: signed(key.seals),
             longest_lifetime: millis(key.longest_lifetime),
+            presented: signed(key.presented),
+            presented_at: key.presented_at.map(Timestamp::as_millis),
         }
     }
 }

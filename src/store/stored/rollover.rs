@@ -36,6 +36,9 @@ pub(crate) struct RolloverRow {
     pub(crate) max_rows_per_second: Option<i64>,
     pub(crate) blocked_by: Option<String>,
     pub(crate) accept_quarantined: bool,
+    pub(crate) accept_loss: bool,
+    pub(crate) probed_at: Option<i64>,
+    pub(crate) revoked_at: Option<i64>,
     pub(crate) report: Option<String>,
     pub(crate) cut_off: Option<String>,
 }
@@ -86,6 +89,9 @@ impl TryFrom<RolloverRow> for Rollover {
                 .transpose()?,
             blocked_by: row.blocked_by,
             accept_quarantined: row.accept_quarantined,
+            accept_loss: row.accept_loss,
+            probed_at: row.probed_at.map(Timestamp::from_millis),
+            revoked_at: row.revoked_at.map(Timestamp::from_millis),
             report: row.report.map(|json| from_json(TABLE, "report", &json)).transpose()?,
             cut_off: row.cut_off.map(|json| from_json(TABLE, "cut_off", &json)).transpose()?,
         })
@@ -114,6 +120,9 @@ impl From<&Rollover> for RolloverRow {
             max_rows_per_second: rollover.max_rows_per_second.map(Into::into),
             blocked_by: rollover.blocked_by.clone(),
             accept_quarantined: rollover.accept_quarantined,
+            accept_loss: rollover.accept_loss,
+            probed_at: rollover.probed_at.map(Timestamp::as_millis),
+            revoked_at: rollover.revoked_at.map(Timestamp::as_millis),
             report: rollover.report.as_ref().map(ToString::to_string),
             cut_off: rollover.cut_off.as_ref().map(to_json),
         }

@@ -14,7 +14,7 @@ use breeze_rollover::{
     },
     store::{
         TableShape, Window,
-        custody::{self, RootKeys, SealBudgets},
+        custody::{self, RootKeys, Usage},
     },
 };
 use indicatif::ProgressBar;
@@ -179,7 +179,7 @@ pub(super) async fn verify(
         Environment::given(environment.iter().map(|(name, value)| (*name, value.clone())));
     let root = RootKeys::open(&environment, None)?;
     let custody = store.custody().await?;
-    let keychain = custody::keychain(&custody, &root, &SealBudgets::default(), &[])?;
+    let keychain = custody::keychain(&custody, &root, &Usage::default(), &[])?;
     let mut verified = Verified::default();
     for shape in &store.survey(&Registry::breeze()).await?.tables {
         if INSERTS.iter().any(|(table, _)| *table == shape.table.name()) {

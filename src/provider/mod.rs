@@ -1,0 +1,100 @@
+//! Credentials at outside providers: staged, probed, promoted, finished.
+//!
+//! 1. A credential is probed with a real call before anything depends on it. A probe
+//!    that fails leaves everything as it was.
+//! 2. The previous credential works until it is revoked: by its [`Provider`], where
+//!    the provider lets it, or by an operator who then says so.
+//! 3. What a provider answered is told, and never a credential.
+//! 4. Whoever uses a credential takes it from the keychain of its operation: work in
+//!    flight finishes on the one that it began with.
+
+use std::fmt;
+
+use async_trait::async_trait;
+
+use crate::{catalog::Secret, material::Material};
+
+/// One outside provider, as a rollover of its credential needs it.
+#[async_trait]
+pub trait Provider: fmt::Debug + Send + Sync + 'static {
+    /// Whose credential.
+    fn secret(&self) -> Secret;
+
+    /// Checks the form of a credential before anything is done with it: says what it
+    /// should look like where it does not.
+    ///
+    /// # Errors
+    /// What a credential of this provider looks like.
+    fn check(&self, credential: &Material) -> Result<(), &'static str> {
+        let _ = credential;
+        Ok(())
+    }
+
+    /// Makes a real call with `credential`, and answers what it has shown, in a few words.
+    /// It changes nothing that stays.
+    ///
+    /// # Errors
+    /// [`ProviderError`] with what the provider answered.
+    async fn probe(&self, credential: &Material) -> Result<String, ProviderError>;
+
+    /// Has the provider make a new credential, by means of the present one.
+    ///
+    /// # Errors
+    /// [`ProviderError::ByHand`] where the provider has no call for it.
+    async fn make(&self, present: &Material) -> Result<Material, ProviderError> {
+        let _ = present;
+        Err(ProviderError::ByHand("make the new one at the provider, and hand it in as `value`"))
+    }
+
+    /// Who still uses `old`, in words: connections that are open, for example. `None`:
+    /// nobody, or it cannot be known.
+    ///
+    /// # Errors
+    /// [`ProviderError`] when it cannot be asked.
+    async fn in_use(
+        &self,
+        old: &Material,
+        present: &Material,
+    ) -> Result<Option<String>, ProviderError> {
+        let _ = (old, present);
+        Ok(None)
+    }
+
+    /// Has the provider revoke `old`, by means of the `present` one. Doing it twice is
+    /// no error.
+    ///
+    /// # Errors
+    /// [`ProviderError::ByHand`] where an operator has to.
+    async fn revoke(&self, old: &Material, present: &Material) -> Result<String, ProviderError> {
+        let _ = (old, present);
+        Err(ProviderError::ByHand("revoke the old one at the provider"))
+    }
+}
+
+/// Why a provider did not do it. Never holds a credential.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ProviderError {
+    /// It refused the credential, and said this.
+    #[error("the provider refused the credential: {0}")]
+    Refused(String),
+    /// It knows the credential, which lacks a right.
+    #[error("the credential lacks a right that the API needs: {0}")]
+    Lacking(String),
+    /// It did not answer, or not now.
+    #[error("the provider cannot be reached, or does not answer: {0}")]
+    Unreachable(String),
+    /// It answered what it should not.
+    #[error("the provider answered something unexpected: {0}")]
+    Nonsense(String),
+    /// An operator has to do it.
+    #[error("{0}")]
+    ByHand(&'static str),
+}
+
+impl ProviderError {
+    /// Whether it may go better another time.
+    #[must_use]
+    pub const fn is_transient(&self) -> bool {
+        matches!(self, Self::Unreachable(_) | Self::Nonsense(_))
+    }
+}
