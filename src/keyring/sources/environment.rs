@@ -78,6 +78,16 @@ impl Value {
         Material::new(self.text.clone()).expect("a value is not empty").fingerprint()
     }
 
+    /// User and password of a URL, as they stand in it: where a server is reached is the
+    /// process's own matter. `None` for a URL without a password.
+    pub(super) fn user_info(self) -> Option<Self> {
+        let (_, rest) = self.text.expose_secret().split_once("://")?;
+        let authority = rest.split(['/', '?', '#']).next()?;
+        let (user_info, _) = authority.rsplit_once('@')?;
+        let (_, password) = user_info.split_once(':')?;
+        if password.is_empty() { None } else { Self::new(user_info, self.origin) }
+    }
+
     /// The same without white space around it; `None` when nothing is left.
     pub(super) fn trimmed(self) -> Option<Self> {
         Self::new(trim(self.text.expose_secret()), self.origin)
@@ -277,6 +287,24 @@ mod tests {
         ] {
             let environment = Environment::given([("X_FILE", path(entry))]);
             assert_eq!(shown(&environment, "X"), Err(fault));
+        }
+    }
+
+    #[test]
+    fn of_a_url_user_and_password_are_the_credential() {
+        for (url, user_info) in [
+            ("postgres://api:p%40ss@db.example:5432/breeze?sslmode=require", Some("api:p%40ss")),
+            ("postgres://api:p@ss@db/breeze", Some("api:p@ss")),
+            ("redis://:hunter2@[::1]:6379/0", Some(":hunter2")),
+            ("postgres://api@db/breeze?note=a:b@c", None),
+            ("postgres://db:5432/breeze", None),
+            ("postgres://api:@db", None),
+            ("sqlite://breeze.db", None),
+            ("neither", None),
+        ] {
+            let value = Value::new(url, Origin::Supplied).unwrap().user_info();
+            let shown = value.map(|value| value.expose_text().to_owned());
+            assert_eq!(shown.as_deref(), user_info, "{url}");
         }
     }
 

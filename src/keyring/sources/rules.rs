@@ -19,7 +19,7 @@ use super::{
     json,
 };
 use crate::{
-    catalog::{Class, Entry},
+    catalog::{Class, Entry, Secret},
     ids::KeyId,
     keyring::Origin,
     material::{Fingerprint, Material},
@@ -215,12 +215,22 @@ fn own(environment: &Environment, entry: &Entry, names: &[&str]) -> Result<Optio
     if entry.class == Class::Issued {
         return Ok(None);
     }
-    let value = match entry.parts {
-        [] => environment.first(names)?,
-        parts => together(environment, parts)?,
+    let value = match (entry.secret, entry.parts) {
+        (Secret::DatabaseUrl | Secret::RedisUrl, _) => {
+            environment.first(names)?.and_then(Value::user_info)
+        }
+        (_, []) => environment.first(names)?,
+        (_, parts) => together(environment, parts)?,
     };
-    Ok(if entry.trimmed { value.and_then(Value::trimmed) } else { value })
+    let value = if entry.trimmed { value.and_then(Value::trimmed) } else { value };
+    let is_unset = |value: &Value| {
+        entry.secret == Secret::MetricsScrapeToken && value.expose_text() == REDACTED
+    };
+    Ok(value.filter(|value| !is_unset(value)))
 }
+
+/// The scrape token of Breeze's templates, which counts as none (FORMATS section 6).
+const REDACTED: &str = "REDACTED_DEV_TOKEN";
 
 /// The JSON object of `parts`, which are all set or none.
 fn together(environment: &Environment, parts: &[&str]) -> Result<Option<Value>, Fault> {
@@ -307,9 +317,11 @@ fn add(keys: &mut Vec<DeclaredKey>, key: DeclaredKey) {
 }
 
 /// Keys that sign, seal or verify must be strong. Keys that only open need not be:
-/// a weak one is what one rolls over from.
+/// a weak one is what one rolls over from. What stands in was judged as what it is.
 fn tell_weak(entry: &Entry, keys: &[DeclaredKey], faults: &mut Vec<Fault>) {
-    for key in keys.iter().filter(|key| key.is_primary || entry.class == Class::Signing) {
+    let counts =
+        |key: &&DeclaredKey| !key.is_fallback && (key.is_primary || entry.class == Class::Signing);
+    for key in keys.iter().filter(counts) {
         let weak = weakness(key.material.expose_source(), entry.min_length);
         faults.extend(weak.map(|weak| weak.of(key.variable(), entry.min_length)));
     }

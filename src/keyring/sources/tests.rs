@@ -133,10 +133,10 @@ fn sealing_keys_are_those_of_breeze_in_breeze_s_order() {
             &[
                 ("APP_ENCRYPTION_KEY", A1),
                 ("JWT_SECRET", &format!(" {J1} ")),
-                ("SESSION_SECRET", "s"),
+                ("SESSION_SECRET", &format!(" {A3}")),
                 ("OLD_ENCRYPTION_KEY", "o"),
             ],
-            &["*=A1!?", "*=o?", "*=J1?", "*=s?"],
+            &["*=A1!?", "*=o?", "*=J1?", "*=A3?"],
         ),
         (
             "two ids of one key",
@@ -337,9 +337,49 @@ fn what_one_rolls_over_from_may_be_weak_or_shared() {
         ("APP_ENCRYPTION_KEY_PREVIOUS", r#"["changeme","app-one-0123456789abcdef0123456789"]"#),
         ("MFA_ENCRYPTION_KEY", A1),
         ("JWT_SECRET", J1),
-        ("SESSION_SECRET", "secret"),
+        ("ENROLLMENT_KEY_PEPPER", J2),
+        ("ENROLLMENT_KEY_PEPPER_PREVIOUS", "pepper"),
     ];
     assert_eq!(faults(&variables), <[String; 0]>::default());
+}
+
+#[test]
+fn a_credential_is_all_of_its_variables_or_none() {
+    let s3 = Secret::S3SecretKey;
+    let (access, key) = (("S3_ACCESS_KEY", "AKIA\"EXAMPLE"), ("S3_SECRET_KEY", "a secret key"));
+    assert_eq!(
+        keys(&[access, key], s3),
+        [r#"*={"S3_ACCESS_KEY":"AKIA\"EXAMPLE","S3_SECRET_KEY":"a secret key"}!?"#]
+    );
+    assert_eq!(keys(&[], s3), <[String; 0]>::default());
+    assert_eq!(
+        faults(&[key]),
+        [r#"PartMissing { name: "S3_ACCESS_KEY", beside: "S3_SECRET_KEY" }"#]
+    );
+}
+
+#[test]
+fn peppers_are_trimmed_and_do_with_breeze_s_legacy_ones() {
+    let pepper = Secret::EnrollmentKeyPepper;
+    let own = ("ENROLLMENT_KEY_PEPPER", &*format!("  {A1}\n"));
+    let previous = ("ENROLLMENT_KEY_PEPPER_PREVIOUS", "o");
+    assert_eq!(
+        keys(&[own, previous, ("APP_ENCRYPTION_KEY", A2), ("JWT_SECRET", J1)], pepper),
+        [long("*=A1!?"), "*=o?".to_owned(), long("*=A2?"), long("*=J1?")]
+    );
+    let alone = keys(&[("APP_ENCRYPTION_KEY", A2)], pepper);
+    assert_eq!(alone, [long("*=A2?")], "a legacy one is accepted, and no primary");
+    let test = ("NODE_ENV", "test");
+    assert_eq!(keys(&[test], pepper), ["*=test-enrollment-key-pepper!?"]);
+    assert_eq!(
+        faults(&[("ENROLLMENT_KEY_PEPPER", "short")]),
+        [r#"Short { name: "ENROLLMENT_KEY_PEPPER", min: 32 }"#]
+    );
+}
+
+#[test]
+fn what_is_issued_is_declared_nowhere() {
+    assert_eq!(keys(&[("USER_API_KEYS", A1)], Secret::UserApiKeys), <[String; 0]>::default());
 }
 
 #[test]
