@@ -3,13 +3,14 @@
 use std::{path::PathBuf, sync::Arc};
 
 #[cfg(feature = "postgres")]
-use crate::{store::postgres::PgStore, worker::PgQueue};
-#[cfg(feature = "sqlite")]
-use crate::{store::sqlite::SqliteStore, worker::SqliteQueue};
+use crate::{provider::PostgresRole, store::postgres::PgStore, worker::PgQueue};
 use crate::{
+    provider::Provider,
     store::{Store, StoreError},
     worker::{Queue, QueueError, WorkerBackend},
 };
+#[cfg(feature = "sqlite")]
+use crate::{store::sqlite::SqliteStore, worker::SqliteQueue};
 
 /// The database of one process: `postgres://…` or `sqlite://…`.
 #[derive(Debug, Clone)]
@@ -93,6 +94,17 @@ impl Database {
             Self::Postgres(store) => store.check().await,
             #[cfg(feature = "sqlite")]
             Self::Sqlite(store) => store.check().await,
+        }
+    }
+
+    /// Who knows its credential, where it has one.
+    #[must_use]
+    pub fn provider(&self) -> Option<Arc<dyn Provider>> {
+        match self {
+            #[cfg(feature = "postgres")]
+            Self::Postgres(store) => Some(Arc::new(PostgresRole::new(store.pool().clone()))),
+            #[cfg(feature = "sqlite")]
+            Self::Sqlite(_) => None,
         }
     }
 

@@ -239,7 +239,7 @@ impl Setup {
         if let Some(counting) = self.counting {
             worker = worker.counting_with(counting);
         }
-        for provider in self.providers {
+        for provider in self.providers.into_iter().chain(self.database.provider()) {
             worker = worker.at_provider(provider);
         }
         for (secret, grace) in self.graces {

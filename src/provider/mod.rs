@@ -8,9 +8,14 @@
 //! 4. Whoever uses a credential takes it from the keychain of its operation: work in
 //!    flight finishes on the one that it began with.
 
+#[cfg(feature = "postgres")]
+mod postgres;
+
 use std::fmt;
 
 use async_trait::async_trait;
+#[cfg(feature = "postgres")]
+pub use postgres::PostgresRole;
 
 use crate::{catalog::Secret, material::Material};
 

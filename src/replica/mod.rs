@@ -231,6 +231,9 @@ impl Replica {
             }
         }
         self.roots.applied(custody);
+        if let Ok(ring) = self.handle.load().verbatim(Secret::DatabaseUrl) {
+            self.store.log_in_as(ring.primary().prepared().expose());
+        }
         tracing::info!(epoch = %custody.epoch, "keychain published");
         Ok(())
     }

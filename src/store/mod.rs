@@ -47,7 +47,7 @@ use crate::{
     clock::Timestamp,
     column::{Registry, Table},
     ids::{Epoch, KeyId, ReplicaId, RolloverId},
-    material::Fingerprint,
+    material::{Fingerprint, Material},
     rollover::{Acceptor, Rollover},
 };
 
@@ -64,6 +64,12 @@ pub trait Store: Rows + fmt::Debug + Send + Sync + 'static {
     /// own; on SQLite it hears of this process's changes alone.
     fn signals(&self) -> Signals {
         stream::pending().boxed()
+    }
+
+    /// Makes every further connection with `credential`, the `user:password` of a URL,
+    /// and parts with those of before as they come to rest. A file needs none.
+    fn log_in_as(&self, credential: &Material) {
+        let _ = credential;
     }
 
     /// The present epoch and every key, from one snapshot.

@@ -81,17 +81,22 @@ impl Value {
     /// User and password of a URL, as they stand in it: where a server is reached is the
     /// process's own matter. `None` for a URL without a password.
     pub(super) fn user_info(self) -> Option<Self> {
-        let (_, rest) = self.text.expose_secret().split_once("://")?;
-        let authority = rest.split(['/', '?', '#']).next()?;
-        let (user_info, _) = authority.rsplit_once('@')?;
-        let (_, password) = user_info.split_once(':')?;
-        if password.is_empty() { None } else { Self::new(user_info, self.origin) }
+        Self::new(user_info(self.text.expose_secret())?, self.origin)
     }
 
     /// The same without white space around it; `None` when nothing is left.
     pub(super) fn trimmed(self) -> Option<Self> {
         Self::new(trim(self.text.expose_secret()), self.origin)
     }
+}
+
+/// The `user:password` of a URL, if it has a password.
+pub(crate) fn user_info(url: &str) -> Option<&str> {
+    let (_, rest) = url.split_once("://")?;
+    let authority = rest.split(['/', '?', '#']).next()?;
+    let (user_info, _) = authority.rsplit_once('@')?;
+    let (_, password) = user_info.split_once(':')?;
+    (!password.is_empty()).then_some(user_info)
 }
 
 /// The variable or file of a key that was read from the environment.

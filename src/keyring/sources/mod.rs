@@ -38,6 +38,8 @@ pub const ROOT_KEY_PREVIOUS: &str = "BREEZE_ROOT_KEY_PREVIOUS";
 
 #[cfg(feature = "store")]
 pub(crate) use check::weakness;
+#[cfg(feature = "postgres")]
+pub(crate) use environment::user_info;
 #[cfg(feature = "store")]
 pub(crate) use rules::{previous, told};
 

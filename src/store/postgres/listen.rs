@@ -5,7 +5,8 @@
 //!    again whenever it was quiet for a while. So a pooler in transaction mode, which
 //!    takes LISTEN and passes nothing on, is found out, and so is a dead connection.
 //! 3. After every break, [`Signal::Missed`] comes first.
-//! 4. An outage is told once, and so is its end.
+//! 4. A session of an old login is given up for one of the present one.
+//! 5. An outage is told once, and so is its end.
 
 use std::{sync::Arc, time::Duration};
 
@@ -14,9 +15,13 @@ use sqlx::{
     AssertSqlSafe, PgPool,
     postgres::{PgConnectOptions, PgListener, PgNotification, PgPoolOptions},
 };
-use tokio::time::{sleep, timeout};
+use tokio::{
+    sync::watch,
+    time::{sleep, timeout},
+};
 use uuid::Uuid;
 
+use super::login::Login;
 use crate::{
     ids::Epoch,
     store::{Signal, Signals},
@@ -38,8 +43,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const PAUSES: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(15));
 
 /// The signals of the database of `pool`, heard on sessions of `options`.
-pub(super) fn signals(pool: PgPool, options: Arc<PgConnectOptions>) -> Signals {
-    let ear = Ear { pool, options, own: own_channel(), session: None, failures: 0 };
+pub(super) fn signals(pool: PgPool, options: Arc<PgConnectOptions>, login: Arc<Login>) -> Signals {
+    let ear = Ear { pool, options, login, own: own_channel(), session: None, failures: 0 };
     stream::unfold(ear, |mut ear| async move { Some((ear.next().await, ear)) }).boxed()
 }
 
@@ -52,9 +57,11 @@ struct Ear {
     /// The proof is sent through it: from another session than the one that listens.
     pool: PgPool,
     options: Arc<PgConnectOptions>,
+    login: Arc<Login>,
     /// The channel of its proofs.
     own: String,
-    session: Option<PgListener>,
+    /// With what tells of another login.
+    session: Option<(PgListener, watch::Receiver<u64>)>,
     /// How many sessions in a row came to nothing.
     failures: u32,
 }
@@ -63,7 +70,13 @@ impl Ear {
     async fn next(&mut self) -> Signal {
         loop {
             let heard = match &mut self.session {
-                Some(session) => hear(session, &self.pool, &self.own).await,
+                Some((session, login)) => tokio::select! {
+                    heard = hear(session, &self.pool, &self.own) => heard,
+                    Ok(()) = login.changed() => {
+                        self.session = None;
+                        continue;
+                    }
+                },
                 None => self.open().await.map(|()| Signal::Missed),
             };
             match heard {
@@ -75,19 +88,20 @@ impl Ear {
 
     /// Begins a session, and proves that it hears.
     async fn open(&mut self) -> Result<(), Deaf> {
+        let login = self.login.changes();
         let pool = PgPoolOptions::new()
             .max_connections(1)
             .max_lifetime(None)
             .idle_timeout(None)
             .acquire_timeout(PATIENCE)
-            .connect_lazy_with(PgConnectOptions::clone(&self.options));
+            .connect_lazy_with(self.login.on(&self.options));
         let mut session = PgListener::connect_with(&pool).await?;
         session.eager_reconnect(false);
         let listening = session.listen_all([CHANNEL, &self.own]);
         timeout(PATIENCE, listening).await.map_err(|_| Deaf::Silent)??;
         knock(&self.pool, &self.own).await?;
         timeout(PATIENCE, session.try_recv()).await.map_err(|_| Deaf::Silent)??;
-        self.session = Some(session);
+        self.session = Some((session, login));
         if std::mem::take(&mut self.failures) > 0 {
             tracing::info!("changes are pushed again");
         }

@@ -14,6 +14,7 @@ mod error;
 mod guard;
 mod keys;
 mod listen;
+pub(crate) mod login;
 pub(crate) mod passes;
 mod pool;
 mod replicas;
@@ -31,6 +32,7 @@ use sqlx::{
 use uuid::Uuid;
 
 pub(super) use error::cause;
+use login::{Login, RoleLogin};
 pub use pool::Pool;
 
 use super::{
@@ -38,7 +40,10 @@ use super::{
     Lease, PassProgress, Quarantined, Range, ReplicaId, ReplicaRecord, Rollover, RolloverId,
     Secret, Signals, Store, StoreError, TableGuard, Timestamp,
 };
-use crate::column::{Registry, Table};
+use crate::{
+    column::{Registry, Table},
+    material::Material,
+};
 
 /// Whether no transaction is open: then the present one begins with this statement.
 /// Whoever gives up a `BEGIN` half-way, as a request that ends too early does, leaves a
@@ -50,6 +55,7 @@ const IS_AT_REST: &str = "SELECT now() = statement_timestamp()";
 #[derive(Clone)]
 pub struct PgStore {
     pool: Pool,
+    login: Arc<Login>,
     /// Where to listen for changes, if not where the pool connects to.
     listen: Option<Arc<PgConnectOptions>>,
 }
@@ -58,7 +64,7 @@ impl PgStore {
     /// A store on the database of `pool`.
     #[must_use]
     pub fn new(pool: PgPool) -> Self {
-        Self { pool: Pool::new(pool), listen: None }
+        Self { pool: Pool::new(pool), login: Arc::default(), listen: None }
     }
 
     /// Connects to `url` with a pool of at most `max_connections`, shown to the
@@ -83,17 +89,17 @@ impl PgStore {
                 ("statement_timeout", "60s"),
                 ("idle_in_transaction_session_timeout", "30s"),
             ]);
+        let login = Arc::new(Login::of_url(url));
         let pool = PgPoolOptions::new()
             .max_connections(max_connections)
-            .acquire_timeout(Duration::from_secs(10))
-            .after_release(|connection, _| {
-                Box::pin(async move {
-                    sqlx::raw_sql(IS_AT_REST).fetch_one(connection).await?.try_get(0)
-                })
-            })
-            .connect_with(options)
-            .await?;
-        Ok(Self::new(pool))
+            .acquire_timeout(Duration::from_secs(10));
+        let pool = login::following(&login, pool, |connection| {
+            Box::pin(
+                async move { sqlx::raw_sql(IS_AT_REST).fetch_one(connection).await?.try_get(0) },
+            )
+        });
+        let pool = pool.connect_with(options).await?;
+        Ok(Self { login, ..Self::new(pool) })
     }
 
     /// Listens for changes on a session of `url`, of the same database: LISTEN wants
@@ -157,7 +163,17 @@ impl Store for PgStore {
 
     fn signals(&self) -> Signals {
         let options = self.listen.clone().unwrap_or_else(|| self.pool.connect_options());
-        listen::signals(PgPool::clone(&self.pool), options)
+        listen::signals(PgPool::clone(&self.pool), options, Arc::clone(&self.login))
+    }
+
+    fn log_in_as(&self, credential: &Material) {
+        match RoleLogin::parse(credential) {
+            Some(login) => self.login.change(&self.pool, login),
+            None => tracing::error!(
+                credential = %credential.fingerprint(),
+                "the database's credential is not user:password; connections are made as before"
+            ),
+        }
     }
 
     async fn custody(&self) -> Result<Custody, StoreError> {

@@ -1,0 +1,190 @@
+//! As whom connections are made. It changes while the process runs, when the credential
+//! of the database rolls over.
+//!
+//! 1. From the change on, every connection is made with the new credential.
+//! 2. One that was made with the old one finishes what it does, and is closed then; one
+//!    that does nothing is closed at once.
+//! 3. One that was being made meanwhile is not taken into use as another role.
+
+use std::{
+    fmt,
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use percent_encoding::percent_decode_str;
+use secrecy::{ExposeSecret, SecretString};
+use sqlx::{
+    PgConnection, PgPool,
+    postgres::{PgConnectOptions, PgPoolOptions},
+};
+use tokio::sync::watch;
+
+use crate::{keyring::sources::user_info, material::Material};
+
+/// A role and its password, from the `user:password` of a URL.
+#[derive(Clone)]
+pub(crate) struct RoleLogin {
+    pub(crate) role: String,
+    password: SecretString,
+}
+
+impl RoleLogin {
+    /// `None`: the text is not `user:password`, with `%` before what a URL cannot hold.
+    pub(crate) fn parse(credential: &Material) -> Option<Self> {
+        let (role, password) = credential.expose_source().split_once(':')?;
+        let decoded = |text| percent_decode_str(text).decode_utf8().ok();
+        let (role, password) = (decoded(role)?.into_owned(), decoded(password)?);
+        let is_whole = !role.is_empty() && !password.is_empty();
+        is_whole.then(|| Self { role, password: password.into_owned().into() })
+    }
+
+    /// `options`, with this role and its password.
+    pub(crate) fn on(&self, options: &PgConnectOptions) -> PgConnectOptions {
+        options.clone().username(&self.role).password(self.password.expose_secret())
+    }
+
+    fn is(&self, other: &Self) -> bool {
+        self.role == other.role && self.password.expose_secret() == other.password.expose_secret()
+    }
+}
+
+/// The role alone.
+impl fmt::Debug for RoleLogin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("RoleLogin").field(&self.role).finish()
+    }
+}
+
+/// As whom a pool connects.
+#[derive(Debug, Default)]
+pub(super) struct Login {
+    present: Mutex<Option<(RoleLogin, Instant)>>,
+    changes: watch::Sender<u64>,
+}
+
+impl Login {
+    /// As `url` says.
+    pub(super) fn of_url(url: &str) -> Self {
+        let login =
+            user_info(url).and_then(|user_info| RoleLogin::parse(&Material::new(user_info).ok()?));
+        Self { present: Mutex::new(login.map(|login| (login, Instant::now()))), ..Self::default() }
+    }
+
+    /// Connects `pool` with `login` from now on, and parts with its other connections.
+    pub(super) fn change(&self, pool: &PgPool, login: RoleLogin) {
+        let mut present = self.present.lock().unwrap_or_else(PoisonError::into_inner);
+        if present.as_ref().is_some_and(|(present, _)| present.is(&login)) {
+            return;
+        }
+        pool.set_connect_options(login.on(&pool.connect_options()));
+        tracing::info!(
+            role = login.role,
+            "connections to the database are made with another credential"
+        );
+        *present = Some((login, Instant::now()));
+        drop(present);
+        // Whoever is idle is released, and closed for being of before.
+        for _ in 0..pool.size() {
+            let Some(idle) = pool.try_acquire() else { break };
+            drop(idle);
+        }
+        self.changes.send_modify(|changes| *changes += 1);
+    }
+
+    /// `options`, which connect elsewhere, with the present login where it was changed.
+    pub(super) fn on(&self, options: &PgConnectOptions) -> PgConnectOptions {
+        let present = self.present.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*present {
+            Some((login, _)) => login.on(options),
+            None => options.clone(),
+        }
+    }
+
+    /// Tells of every change from now on.
+    pub(super) fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+
+    /// Whether a connection of this age was made before the last change.
+    fn is_of_before(&self, age: Duration) -> bool {
+        let present = self.present.lock().unwrap_or_else(PoisonError::into_inner);
+        present.as_ref().is_some_and(|(_, since)| age > since.elapsed())
+    }
+
+    /// Whether a connection of `role` may be taken into use.
+    fn is_of_present(&self, role: &str) -> bool {
+        let present = self.present.lock().unwrap_or_else(PoisonError::into_inner);
+        present.as_ref().is_none_or(|(login, _)| login.role == role)
+    }
+}
+
+/// `options` of a pool whose connections follow `login`, and are given back only while
+/// `is_at_rest` finds them at rest.
+pub(super) fn following(
+    login: &std::sync::Arc<Login>,
+    options: PgPoolOptions,
+    is_at_rest: for<'c> fn(
+        &'c mut PgConnection,
+    ) -> futures_util::future::BoxFuture<'c, Result<bool, sqlx::Error>>,
+) -> PgPoolOptions {
+    let (connecting, acquiring, releasing) = (login.clone(), login.clone(), login.clone());
+    options
+        .after_connect(move |connection, _| {
+            let login = connecting.clone();
+            Box::pin(async move {
+                let role: String =
+                    sqlx::query_scalar("SELECT session_user::text").fetch_one(connection).await?;
+                if login.is_of_present(&role) {
+                    Ok(())
+                } else {
+                    Err(sqlx::Error::protocol("the credential has rolled over meanwhile"))
+                }
+            })
+        })
+        .before_acquire(move |_, connection| {
+            let is_of_present = !acquiring.is_of_before(connection.age);
+            Box::pin(async move { Ok(is_of_present) })
+        })
+        .after_release(move |connection, its| {
+            let is_of_before = releasing.is_of_before(its.age);
+            Box::pin(async move { Ok(!is_of_before && is_at_rest(connection).await?) })
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(credential: &str) -> Option<(String, String)> {
+        let login = RoleLogin::parse(&Material::new(credential).unwrap())?;
+        Some((login.role, login.password.expose_secret().to_owned()))
+    }
+
+    #[test]
+    fn a_login_is_read_as_a_url_writes_it() {
+        let of = |role: &str, password: &str| Some((role.to_owned(), password.to_owned()));
+        assert_eq!(parsed("api:p%40ss:word"), of("api", "p@ss:word"));
+        assert_eq!(parsed("api:p+w"), of("api", "p+w"));
+        for wrong in ["api", ":password", "api:", "api:%ff"] {
+            assert_eq!(parsed(wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_login_shows_its_role_alone() {
+        let login = RoleLogin::parse(&Material::new("api:hunter2").unwrap()).unwrap();
+        assert_eq!(format!("{login:?}"), r#"RoleLogin("api")"#);
+    }
+
+    #[test]
+    fn connections_of_before_a_change_are_told_by_their_age() {
+        let login = Login::default();
+        assert!(!login.is_of_before(Duration::from_secs(60)), "nothing has changed");
+        let present = RoleLogin::parse(&Material::new("b:x").unwrap()).unwrap();
+        *login.present.lock().unwrap() = Some((present, Instant::now()));
+        assert!(login.is_of_before(Duration::from_secs(60)));
+        assert!(!login.is_of_before(Duration::ZERO));
+        assert!(login.is_of_present("b") && !login.is_of_present("a"));
+    }
+}
