@@ -11,7 +11,7 @@ use crate::{
     keyring::{KeyState, SEAL_LIMIT},
     material::Fingerprint,
     rollover::Rollover,
-    store::{ColumnCensus, KeyRecord, PassProgress, custody::root_of},
+    store::{ColumnCensus, KeyRecord, PassProgress, custody::root_of, step::MAKING},
     worker::{primary, rewrap::aims},
 };
 
@@ -168,7 +168,10 @@ impl Operator {
         if let Some(awaited) = rollover.cut_off.as_mut().filter(|cut_off| cut_off.at.is_none()) {
             awaited.replicas = store.acceptors(id).await?;
         }
-        let pass = store.pass(id, rollover.pass).await?;
+        let pass = match rollover.pass {
+            MAKING => None,
+            pass => store.pass(id, pass).await?,
+        };
         let until = if rollover.phase.is_active() {
             self.worker.replica().clock().now()
         } else {

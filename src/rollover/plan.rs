@@ -201,6 +201,9 @@ pub enum Blocker {
     /// Nobody counts what needs the old key.
     #[error("nothing here counts what needs the old key; retire with acceptLoss once nothing does")]
     Uncounted,
+    /// Another replica has the provider make the new credential.
+    #[error("another replica has the provider make the new credential")]
+    Making,
     /// The old credential is in use.
     #[error("the old credential is in use")]
     InUse,

@@ -9,8 +9,9 @@
 use serde_json::json;
 
 use crate::{
+    catalog::Class,
     clock::Timestamp,
-    ids::KeyId,
+    ids::{KeyId, RolloverId},
     keyring::KeyState,
     rollover::{CutOff, Event, IllegalTransition, Mode, Phase, Rollover},
 };
@@ -379,9 +380,22 @@ pub fn begin(
         keys.push(KeyChange::Add(Box::new(key)));
     }
     let audit = vec![entry("request", &rollover, actor, &rollover.reason, rollover.created_at)];
+    let ranges = match rollover.secret.entry().class {
+        Class::Provider if rollover.to_key.is_none() => vec![the_making(rollover.id)],
+        _ => vec![],
+    };
     let rollover = RolloverChange::Begin { rollover: Box::new(rollover), alongside };
-    Ok(Change { rollover: Some(rollover), keys, audit, ..Change::default() })
+    Ok(Change { rollover: Some(rollover), keys, ranges, audit, ..Change::default() })
 }
+
+/// What a replica claims before it has a provider make a credential, so that one alone
+/// does: the range of no table, in the pass before all others.
+fn the_making(rollover: RolloverId) -> NewRange {
+    NewRange { rollover, pass: MAKING, table: String::new(), number: 0, after: None, upto: None }
+}
+
+/// The pass of which the one range is the making of a credential.
+pub const MAKING: u32 = 0;
 
 fn entry(verb: &str, after: &Rollover, actor: Actor, because: &str, at: Timestamp) -> AuditEntry {
     AuditEntry {

@@ -12,12 +12,15 @@ use rand::{RngExt, rng};
 
 use super::{DriveError, Worker, observe::key};
 use crate::{
-    catalog::Secret,
+    catalog::{Class, Secret},
     ids::KeyId,
     material::Material,
     provider::{Provider, ProviderError},
-    rollover::{OldCredential, World},
-    store::{Change, custody, step::Step},
+    rollover::{OldCredential, Rollover, World},
+    store::{
+        Change, custody,
+        step::{MAKING, Step},
+    },
 };
 
 /// How often a provider is asked that does not answer.
@@ -80,6 +83,18 @@ impl Worker {
                 Err((OldCredential::ByHand, told))
             }
         })
+    }
+
+    /// Whether this replica is the one that stages the new key: of a credential, it must
+    /// be the only one that has its provider make it. One that dies over it is replaced
+    /// when its lease is over, and may leave a credential there that nobody knows.
+    pub(super) async fn may_make(&self, rollover: &Rollover) -> Result<bool, DriveError> {
+        if rollover.secret.entry().class != Class::Provider {
+            return Ok(true);
+        }
+        let store = self.replica.store();
+        let claim = store.claim_range(rollover.id, MAKING, self.replica.id(), 4 * PATIENCE);
+        Ok(claim.await?.is_some())
     }
 
     /// A new credential, made at the provider by means of the present one.

@@ -97,6 +97,9 @@ impl Worker {
                     }
                     return Ok(Next::After(patience(&world, blocker), blocker));
                 }
+                Action::Stage if !self.may_make(&world.rollover).await? => {
+                    return Ok(Next::After(MOMENT, Blocker::Making));
+                }
                 _ => self.perform(&world, planned).await?,
             }
         }
@@ -299,6 +302,9 @@ const RANGE_ROWS: u64 = 50_000;
 /// How many ranges one table is split into at most.
 const MOST_PARTS: u32 = 4096;
 
+/// How long to leave a rollover alone that another replica has in hand.
+const MOMENT: Duration = Duration::from_secs(1);
+
 /// The longest that a rollover is left alone.
 pub(super) const LONGEST: Duration = Duration::from_secs(60);
 
@@ -310,7 +316,7 @@ fn patience(world: &World, blocker: Blocker) -> Duration {
             Duration::from_secs(1)
         }
         Blocker::Lifetime(until) | Blocker::Grace(until) => until.since(world.now).min(LONGEST),
-        Blocker::InUse | Blocker::Unreachable => Duration::from_secs(5),
+        Blocker::InUse | Blocker::Making | Blocker::Unreachable => Duration::from_secs(5),
         Blocker::Needed { .. } => Duration::from_secs(15),
         Blocker::Presented(_)
         | Blocker::Uncounted

@@ -15,7 +15,7 @@ use std::{
 use percent_encoding::percent_decode_str;
 use secrecy::{ExposeSecret, SecretString};
 use sqlx::{
-    PgConnection, PgPool,
+    PgConnection, PgPool, Row as _,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 use tokio::sync::watch;
@@ -133,8 +133,9 @@ pub(super) fn following(
         .after_connect(move |connection, _| {
             let login = connecting.clone();
             Box::pin(async move {
-                let role: String =
-                    sqlx::query_scalar("SELECT session_user::text").fetch_one(connection).await?;
+                // As one simple statement, which any pooler passes on whole.
+                let role = sqlx::raw_sql("SELECT session_user::text").fetch_one(connection).await?;
+                let role: String = role.try_get(0)?;
                 if login.is_of_present(&role) {
                     Ok(())
                 } else {
