@@ -10,12 +10,16 @@
 
 #[cfg(feature = "postgres")]
 mod postgres;
+#[cfg(feature = "redis")]
+mod redis;
 
 use std::fmt;
 
 use async_trait::async_trait;
 #[cfg(feature = "postgres")]
 pub use postgres::PostgresRole;
+#[cfg(feature = "redis")]
+pub use redis::{InvalidRedisUrl, RedisConnections, RedisServer};
 
 use crate::{catalog::Secret, material::Material};
 

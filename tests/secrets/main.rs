@@ -6,5 +6,6 @@
 
 mod classes;
 mod database_role;
+mod redis;
 #[path = "../support/mod.rs"]
 mod support;

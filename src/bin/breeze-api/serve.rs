@@ -26,6 +26,7 @@ use tokio::net::TcpListener;
 use crate::{
     auth::{Passwords, create_administrator},
     data::{self, Data},
+    limits::Limits,
     routes,
     settings::{REQUEST_TIMEOUT, Settings},
     state::App,
@@ -69,6 +70,9 @@ pub(crate) async fn run(environment: Environment, serve: Serve) -> anyhow::Resul
         .worker(WorkerSettings { range_lease: settings.lease * 2 / 3, ..Default::default() })
         .clock(Arc::clone(&clock))
         .impact(Arc::new(sessions));
+    if let Some(redis) = &settings.redis {
+        setup = setup.provider(Arc::new(redis.clone()));
+    }
     if settings.accepts_while_fenced {
         setup = setup.accept_while_fenced();
     }
@@ -105,6 +109,10 @@ async fn answer_requests(
         lifetimes: settings.lifetimes,
         cookies: settings.cookies,
         stopping: stopping.clone(),
+        limits: Arc::new(Limits::new(
+            settings.redis.as_ref().map(|redis| redis.connections(rollovers.replica().keychain())),
+            settings.requests_per_minute,
+        )),
     };
     let admin = Router::new().nest("/admin", rollovers.admin()?);
     let router = routes::router(app, rollovers.jwt()?, rollovers.sealed(), admin);

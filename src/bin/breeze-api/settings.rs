@@ -7,6 +7,7 @@ use std::{fmt, net::SocketAddr, time::Duration};
 
 use breeze_rollover::{
     keyring::sources::{Environment, Strictness},
+    provider::RedisServer,
     token::Lifetimes,
 };
 use secrecy::SecretString;
@@ -31,6 +32,10 @@ pub(crate) struct Settings {
     /// Whether it goes on verifying and opening without its lease.
     pub(crate) accepts_while_fenced: bool,
     pub(crate) cookies: CookiePolicy,
+    /// Where limits are counted for all processes together.
+    pub(crate) redis: Option<RedisServer>,
+    /// Requests that one caller may make in a minute.
+    pub(crate) requests_per_minute: Option<u64>,
     /// Of the administrator that a first start creates.
     pub(crate) admin_email: String,
 }
@@ -60,6 +65,10 @@ impl Settings {
             ),
             accepts_while_fenced: reader.flag("BREEZE_ACCEPT_WHILE_FENCED"),
             cookies: reader.cookies(is_production),
+            redis: reader.redis(),
+            requests_per_minute: reader
+                .parsed::<std::num::NonZeroU32>("BREEZE_REQUESTS_PER_MINUTE", "a whole number")
+                .map(|requests| requests.get().into()),
             admin_email: reader
                 .text("BREEZE_ADMIN_EMAIL")
                 .unwrap_or_else(|| "admin@breeze.local".to_owned()),
@@ -114,6 +123,11 @@ impl Reader<'_> {
     /// Its scheme is judged where it is used.
     fn database(&mut self) -> SecretString {
         self.text("DATABASE_URL").unwrap_or_else(|| "sqlite://breeze.db".to_owned()).into()
+    }
+
+    fn redis(&mut self) -> Option<RedisServer> {
+        let server = RedisServer::new(&self.text("REDIS_URL")?);
+        server.map_err(|fault| self.faults.push(fault.to_string())).ok()
     }
 
     /// Breeze's own, longer ones for `E2E_MODE`, or what is asked for.

@@ -7,6 +7,7 @@ use breeze_rollover::{clock::Clock, keyring::KeychainHandle, token::Lifetimes};
 use crate::{
     auth::{CookiePolicy, Passwords},
     data::Data,
+    limits::Limits,
     stopping::Stopping,
 };
 
@@ -20,4 +21,5 @@ pub(crate) struct App {
     pub(crate) lifetimes: Lifetimes,
     pub(crate) cookies: CookiePolicy,
     pub(crate) stopping: Stopping,
+    pub(crate) limits: Arc<Limits>,
 }

@@ -38,7 +38,7 @@ pub const ROOT_KEY_PREVIOUS: &str = "BREEZE_ROOT_KEY_PREVIOUS";
 
 #[cfg(feature = "store")]
 pub(crate) use check::weakness;
-#[cfg(feature = "postgres")]
+#[cfg(any(feature = "postgres", feature = "redis"))]
 pub(crate) use environment::user_info;
 #[cfg(feature = "store")]
 pub(crate) use rules::{previous, told};

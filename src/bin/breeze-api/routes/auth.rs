@@ -90,15 +90,25 @@ async fn login(
     columns: Columns,
     Json(body): Json<Login>,
 ) -> Result<Response, Problem> {
+    let now = app.clock.now();
+    app.limits.may_log_in(&body.email, now).await?;
     let user = app.data.user_by_email(body.email.trim()).await?;
     let hash = user.as_ref().and_then(|user| user.password_hash.clone());
     let is_right = app.passwords.verify(body.password, hash).await?;
     let Some(user) = user.filter(|user| is_right && user.is_active()) else {
+        app.limits.login_failed(&body.email, now).await;
         return Err(denied("invalid_credentials", "the address or the password is wrong"));
     };
-    let mfa = second_factor(&app, &columns, &user, body.mfa_code.as_deref()).await?;
+    let mfa = match second_factor(&app, &columns, &user, body.mfa_code.as_deref()).await {
+        Ok(mfa) => mfa,
+        Err(refused) => {
+            if body.mfa_code.is_some() {
+                app.limits.login_failed(&body.email, now).await;
+            }
+            return Err(refused);
+        }
+    };
     let session = Session { family: RowId::new(), mfa };
-    let now = app.clock.now();
     let issued = issue(columns.0.keychain(), &user, session, &app.lifetimes, now)?;
     app.data.begin_family(issued.row, now).await?;
     Ok(signed_in_as(&app, user, &issued))

@@ -15,7 +15,7 @@ use axum::{Router, middleware as layers};
 use breeze_rollover::layer::{jwt::JwtLayer, sealed::SealedLayer};
 use tower_http::{catch_panic::CatchPanicLayer, trace::TraceLayer};
 
-use crate::{middleware, settings::REQUEST_TIMEOUT, state::App};
+use crate::{limits::limit_requests, middleware, settings::REQUEST_TIMEOUT, state::App};
 
 /// The whole API over `app`, its callers known as `jwt` says and its columns sealed as
 /// `sealed` says.
@@ -29,6 +29,7 @@ pub(crate) fn router(app: App, jwt: JwtLayer, sealed: SealedLayer, extra: Router
         .merge(webhooks::routes())
         .merge(discovery_profiles::routes())
         .merge(tenant_variables::routes())
+        .route_layer(layers::from_fn_with_state(app.clone(), limit_requests))
         .route_layer(jwt);
     let api = known.merge(auth::open()).layer(sealed);
     Router::new()

@@ -1,0 +1,209 @@
+//! The credential of Redis rolls over under traffic; Redis may be away altogether.
+
+use std::{process::Stdio, time::Duration};
+
+use serde_json::{Value, json};
+use tokio::{
+    net::TcpStream,
+    process::{Child, Command},
+    time::sleep,
+};
+
+use crate::support::{
+    breeze_api::{Process, breeze_api},
+    deployment::{Db, KEYS, administrator},
+    free_port,
+    http::Client,
+};
+
+const OLD: &str = "an-old-password-of-redis-0123456789";
+
+/// A Redis server of this test's own, ended with this value.
+struct Redis {
+    port: u16,
+    folder: tempfile::TempDir,
+    server: Child,
+}
+
+impl Redis {
+    /// With one user, who may do what `rights` say.
+    async fn start(rights: &str) -> Self {
+        let (port, folder) = (free_port(), tempfile::tempdir().unwrap());
+        let users = format!("user default off\nuser api on >{OLD} {rights}\n");
+        std::fs::write(folder.path().join("users.acl"), users).unwrap();
+        let server = Self::run(port, &folder).await;
+        Self { port, folder, server }
+    }
+
+    async fn run(port: u16, folder: &tempfile::TempDir) -> Child {
+        let server = Command::new("redis-server")
+            .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", ""])
+            .args(["--aclfile", folder.path().join("users.acl").to_str().unwrap()])
+            .current_dir(folder.path())
+            .stdout(Stdio::null())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        while TcpStream::connect(("127.0.0.1", port)).await.is_err() {
+            sleep(Duration::from_millis(20)).await;
+        }
+        server
+    }
+
+    async fn stop(&mut self) {
+        self.server.kill().await.unwrap();
+    }
+
+    async fn start_again(&mut self) {
+        self.server = Self::run(self.port, &self.folder).await;
+    }
+
+    fn url(&self) -> String {
+        format!("redis://api:{OLD}@127.0.0.1:{}/0", self.port)
+    }
+
+    /// What the server answers to a command of the user with this password.
+    async fn ask(&self, password: &str, command: &[&str]) -> ::redis::RedisResult<::redis::Value> {
+        let url = format!("redis://api:{password}@127.0.0.1:{}/0", self.port);
+        let client = ::redis::Client::open(url).unwrap();
+        let mut connection = client.get_multiplexed_async_connection().await?;
+        let mut it = ::redis::cmd(command[0]);
+        command[1..].iter().for_each(|argument| drop(it.arg(argument)));
+        it.query_async(&mut connection).await
+    }
+
+    /// How many counters there are.
+    async fn counters(&self, password: &str) -> usize {
+        match self.ask(password, &["KEYS", "breeze:limit:*"]).await.unwrap() {
+            ::redis::Value::Array(keys) => keys.len(),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+struct Served {
+    process: Process,
+    anybody: Client,
+    admin: Client,
+    _db: Db,
+}
+
+async fn serve(redis: &Redis, more: &[(&str, &str)]) -> Served {
+    let db = Db::on_sqlite();
+    let port = free_port();
+    let mut process = breeze_api(["serve"])
+        .envs(KEYS)
+        .envs(more.iter().copied())
+        .env("DATABASE_URL", db.url())
+        .env("REDIS_URL", redis.url())
+        .env("BREEZE_LISTEN", format!("127.0.0.1:{port}"))
+        .start();
+    process.listens_on(port).await;
+    let anybody = Client::on(port);
+    let admin = administrator(&anybody, &process.stdout()).await;
+    Served { process, anybody, admin, _db: db }
+}
+
+impl Served {
+    async fn fails_to_log_in(&self, account: &str) -> u16 {
+        let login = json!({ "email": account, "password": "a wrong one" });
+        self.anybody.post("/api/v1/auth/login", login).await.status.as_u16()
+    }
+
+    async fn reaches(&self, rollover: &Value, phase: &str) -> Value {
+        let path = format!("/admin/rollovers/{}", rollover["id"].as_str().unwrap());
+        for _ in 0..1200 {
+            let rollover = self.admin.get(&path).await.expect(200);
+            if rollover["phase"] == phase {
+                return rollover;
+            }
+            sleep(Duration::from_millis(50)).await;
+        }
+        panic!("{phase} was not reached: {}", self.admin.get(&path).await.json());
+    }
+
+    async fn begin(&self, value: Option<&str>) -> Value {
+        let mut body = json!({ "secret": "REDIS_URL", "reason": "a test" });
+        if let Some(value) = value {
+            body["value"] = value.into();
+        }
+        self.admin.post("/admin/rollovers", body).await.expect(202)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[cfg_attr(not(redis_tests), ignore = "needs redis-server; tests/run installs it")]
+async fn a_new_password_takes_over_and_the_old_one_is_taken_away() {
+    let redis = Redis::start("~breeze:* +@all").await;
+    let served = serve(&redis, &[]).await;
+    assert_eq!(served.fails_to_log_in("a@example.com").await, 401);
+    assert_eq!(redis.counters(OLD).await, 1);
+
+    let rollover = served.begin(None).await;
+    let client = served.anybody.clone();
+    let traffic = tokio::spawn(async move {
+        for number in 0..60 {
+            let email = format!("user{number}@example.com");
+            let login = json!({ "email": email, "password": "a wrong one" });
+            assert_eq!(client.post("/api/v1/auth/login", login).await.status, 401);
+        }
+    });
+    served.reaches(&rollover, "retired").await;
+    traffic.await.unwrap();
+    let refused = redis.ask(OLD, &["PING"]).await.unwrap_err();
+    assert!(refused.to_string().contains("AuthenticationFailed"), "{refused}");
+    let users = std::fs::read_to_string(redis.folder.path().join("users.acl")).unwrap();
+    assert_eq!(users.matches('#').count(), 1, "the new password alone is kept: {users}");
+    assert_eq!(served.fails_to_log_in("a@example.com").await, 401);
+    let log = served.process.terminate().await.stderr;
+    assert!(!log.contains("Redis is away") && !log.contains(OLD), "{log}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[cfg_attr(not(redis_tests), ignore = "needs redis-server; tests/run installs it")]
+async fn a_user_that_may_not_change_users_is_given_its_password_by_hand() {
+    let redis = Redis::start("~breeze:* +@read +@write +multi +exec +ping").await;
+    let served = serve(&redis, &[]).await;
+    let refused = served.begin(None).await;
+    let why = served.reaches(&refused, "refused").await["blockedBy"].to_string();
+    assert!(why.contains("ACL SETUSER"), "{why}");
+
+    let wrong = served.begin(Some("api:a-wrong-password-0123456789")).await;
+    let why = served.reaches(&wrong, "abandoned").await["blockedBy"].to_string();
+    assert!(why.contains("does not log in") && !why.contains("wrong-password"), "{why}");
+    let malformed = json!({ "secret": "REDIS_URL", "reason": "x", "value": "no colon in it" });
+    assert_eq!(served.admin.post("/admin/rollovers", malformed).await.status, 422);
+    assert_eq!(redis.counters(OLD).await, 0, "a probe leaves nothing");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[cfg_attr(not(redis_tests), ignore = "needs redis-server; tests/run installs it")]
+async fn limits_hold_with_redis_and_without_it() {
+    let mut redis = Redis::start("~breeze:* +@all").await;
+    let served = serve(&redis, &[("BREEZE_REQUESTS_PER_MINUTE", "30")]).await;
+    for _ in 0..10 {
+        assert_eq!(served.fails_to_log_in("a@example.com").await, 401);
+    }
+    let login = json!({ "email": "A@example.com ", "password": "a wrong one" });
+    let throttled = served.anybody.post("/api/v1/auth/login", login).await;
+    assert_eq!(
+        (throttled.status.as_u16(), &throttled.json()["code"]),
+        (429, &"login_throttled".into())
+    );
+
+    redis.stop().await;
+    for _ in 0..10 {
+        assert_eq!(served.fails_to_log_in("b@example.com").await, 401, "it serves on");
+    }
+    assert_eq!(served.fails_to_log_in("b@example.com").await, 429, "and counts by itself");
+    redis.start_again().await;
+    assert_eq!(served.fails_to_log_in("c@example.com").await, 401);
+    let mut limited = 0;
+    for _ in 0..80 {
+        limited += u32::from(served.admin.get("/api/v1/users/me").await.status == 429);
+    }
+    assert!((20..80).contains(&limited), "{limited} of 80 in one minute, or two");
+    let log = served.process.terminate().await.stderr;
+    assert_eq!(log.matches("Redis is away").count(), 1, "{log}");
+    assert_eq!(log.matches("counted in Redis again").count(), 1, "{log}");
+}
