@@ -640,6 +640,81 @@ mod tests {
     }
 
     #[test]
+    fn a_shared_secret_waits_for_its_grace_and_for_whoever_presents_it() {
+        let at = Timestamp::from_seconds;
+        let mut world = world(Secret::MetricsScrapeToken, Mode::Graceful, Phase::Promoted);
+        world.longest_lifetime = Duration::ZERO;
+        assert_eq!(action(&world), Action::Wait(Blocker::Grace(at(700))), "it settled at 100");
+        world.longest_lifetime = Duration::from_secs(900);
+        assert_eq!(action(&world), Action::Wait(Blocker::Grace(at(1000))), "what it made lives on");
+        world.now = at(1000);
+        assert_eq!(action(&world), Action::Drain);
+        world.presented_at = Some(at(401));
+        assert_eq!(action(&world), Action::Wait(Blocker::Presented(at(401))));
+        world.now = at(1001);
+        assert_eq!(action(&world), Action::Drain);
+    }
+
+    #[test]
+    fn a_pepper_and_what_is_issued_wait_for_what_needs_them() {
+        for secret in [Secret::EnrollmentKeyPepper, Secret::AgentTokens] {
+            let mut world = world(secret, Mode::Graceful, Phase::Promoted);
+            assert_eq!(action(&world), Action::Drain);
+            world.reliance = Reliance::Counted { rows: 0, unknown: 2 };
+            assert_eq!(action(&world), Action::Wait(Blocker::Needed { rows: 0, unknown: 2 }));
+            assert!(!is_dry(&world));
+            world.reliance = Reliance::Uncounted;
+            assert_eq!(action(&world), Action::Wait(Blocker::Uncounted));
+            world.rollover.accept_loss = true;
+            assert_eq!(action(&world), Action::Drain);
+            world.rollover.accept_loss = false;
+            world.rollover.mode = Mode::Hard;
+            assert_eq!(action(&world), Action::Drain);
+            world.rollover.phase = Phase::RollingBack;
+            world.from_state = KeyState::Primary;
+            assert_eq!(
+                action(&world),
+                Action::Wait(Blocker::Uncounted),
+                "the way back is graceful"
+            );
+        }
+    }
+
+    #[test]
+    fn a_credential_is_probed_first_and_revoked_last() {
+        let mut world = world(Secret::CloudflareApiToken, Mode::Graceful, Phase::Staged);
+        world.behind = vec![ReplicaId::new()];
+        assert_eq!(action(&world), Action::Probe, "whoever is behind");
+        world.rollover.probed_at = Some(world.now);
+        assert_eq!(action(&world), Action::Wait(Blocker::Replicas(1)));
+        world.behind.clear();
+        assert_eq!(action(&world), Action::Promote);
+
+        for mode in [Mode::Graceful, Mode::Hard] {
+            world.rollover.phase = Phase::Promoted;
+            world.rollover.mode = mode;
+            world.rollover.settled_at = None;
+            world.unsettled = vec![ReplicaId::new()];
+            assert_eq!(action(&world), Action::Wait(Blocker::InFlight(1)));
+            world.unsettled.clear();
+            assert_eq!(action(&world), Action::Settle);
+            world.rollover.settled_at = Some(world.now);
+            for (old, next) in [
+                (OldCredential::Unasked, Action::Revoke),
+                (OldCredential::InUse, Action::Wait(Blocker::InUse)),
+                (OldCredential::ByHand, Action::Wait(Blocker::Unrevoked)),
+                (OldCredential::Unreachable, Action::Wait(Blocker::Unreachable)),
+            ] {
+                world.old_credential = old;
+                assert_eq!(action(&world), next);
+            }
+            world.rollover.revoked_at = Some(world.now);
+            assert_eq!(action(&world), Action::Drain);
+            world.rollover.revoked_at = None;
+        }
+    }
+
+    #[test]
     fn a_paused_rollover_does_nothing_and_a_finished_one_rests() {
         for phase in Phase::ALL {
             let mut world = world(Secret::JwtSecret, Mode::Graceful, phase);
