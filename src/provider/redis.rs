@@ -11,7 +11,7 @@
 use std::{fmt, time::Duration};
 
 use async_trait::async_trait;
-use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use redis::{
     AsyncConnectionConfig, Client, ConnectionInfo, ErrorKind, IntoConnectionInfo, RedisError,
     ServerErrorKind, aio::MultiplexedConnection,
@@ -24,7 +24,10 @@ use super::{Provider, ProviderError};
 use crate::{
     catalog::Secret,
     ids::KeyId,
-    keyring::{KeychainHandle, sources::user_info},
+    keyring::{
+        KeychainHandle,
+        sources::{login, user_info},
+    },
     material::Material,
 };
 
@@ -150,12 +153,9 @@ struct RedisLogin {
 
 impl RedisLogin {
     fn parse(credential: &Material) -> Option<Self> {
-        let (user, password) = credential.expose_source().split_once(':')?;
-        let decoded = |text| percent_decode_str(text).decode_utf8().ok();
-        let (user, password) = (decoded(user)?, decoded(password)?);
-        let user = if user.is_empty() { "default" } else { &user };
-        (!password.is_empty())
-            .then(|| Self { user: user.to_owned(), password: password.into_owned().into() })
+        let (user, password) = login(credential)?;
+        let user = if user.is_empty() { "default".to_owned() } else { user };
+        Some(Self { user, password })
     }
 
     fn on(&self, at: &ConnectionInfo) -> ConnectionInfo {

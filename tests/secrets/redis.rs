@@ -68,7 +68,9 @@ impl Redis {
         let client = ::redis::Client::open(url).unwrap();
         let mut connection = client.get_multiplexed_async_connection().await?;
         let mut it = ::redis::cmd(command[0]);
-        command[1..].iter().for_each(|argument| drop(it.arg(argument)));
+        for argument in &command[1..] {
+            it.arg(argument);
+        }
         it.query_async(&mut connection).await
     }
 

@@ -90,6 +90,17 @@ impl Value {
     }
 }
 
+/// User and password of a credential as a URL writes it: `%` before what a URL cannot
+/// hold. `None` for anything else, a whole URL too.
+#[cfg(any(feature = "postgres", feature = "redis"))]
+pub(crate) fn login(credential: &Material) -> Option<(String, SecretString)> {
+    let text = credential.expose_source();
+    let (user, password) = text.split_once(':').filter(|_| !text.contains("://"))?;
+    let decoded = |text| percent_encoding::percent_decode_str(text).decode_utf8().ok();
+    let (user, password) = (decoded(user)?, decoded(password)?);
+    (!password.is_empty()).then(|| (user.into_owned(), password.into_owned().into()))
+}
+
 /// The `user:password` of a URL, if it has a password.
 pub(crate) fn user_info(url: &str) -> Option<&str> {
     let (_, rest) = url.split_once("://")?;

@@ -14,7 +14,7 @@ use zeroize::Zeroizing;
 use super::{
     check::weakness,
     declared::{DeclaredKey, derived_id},
-    environment::{Environment, Strictness, Value},
+    environment::{Environment, Strictness, Value, user_info},
     fault::{Fault, RingFault},
     json,
 };
@@ -83,7 +83,10 @@ impl<'a> Reading<'a> {
         Self {
             entry,
             own,
-            previous: told(previous(environment, entry.previous), faults),
+            previous: told(previous(environment, entry.previous), faults)
+                .into_iter()
+                .map(|(material, origin)| (of_url(entry.secret, material), origin))
+                .collect(),
             ring,
             active,
             fallback,
@@ -231,6 +234,16 @@ fn own(environment: &Environment, entry: &Entry, names: &[&str]) -> Result<Optio
 
 /// The scrape token of Breeze's templates, which counts as none (FORMATS section 6).
 const REDACTED: &str = "REDACTED_DEV_TOKEN";
+
+/// Of a server's URL the credential, as [`own`] takes it.
+fn of_url(secret: Secret, material: Material) -> Material {
+    match (secret, user_info(material.expose_source())) {
+        (Secret::DatabaseUrl | Secret::RedisUrl, Some(user_info)) => {
+            Material::new(user_info).unwrap_or_else(|_| material.copied())
+        }
+        _ => material,
+    }
+}
 
 /// The JSON object of `parts`, which are all set or none.
 fn together(environment: &Environment, parts: &[&str]) -> Result<Option<Value>, Fault> {

@@ -378,6 +378,20 @@ fn peppers_are_trimmed_and_do_with_breeze_s_legacy_ones() {
 }
 
 #[test]
+fn of_a_url_the_credential_alone_is_declared() {
+    let variables = [
+        ("DATABASE_URL", "postgres://api_b:new-one@db-1/breeze"),
+        ("DATABASE_URL_PREVIOUS", r#"["postgres://api:old-one@db-2/breeze","api:older"]"#),
+    ];
+    assert_eq!(
+        keys(&variables, Secret::DatabaseUrl),
+        ["*=api_b:new-one!?", "*=api:old-one?", "*=api:older?"]
+    );
+    let none = keys(&[("DATABASE_URL", "sqlite://breeze.db")], Secret::DatabaseUrl);
+    assert_eq!(none, <[String; 0]>::default());
+}
+
+#[test]
 fn what_is_issued_is_declared_nowhere() {
     assert_eq!(keys(&[("USER_API_KEYS", A1)], Secret::UserApiKeys), <[String; 0]>::default());
 }

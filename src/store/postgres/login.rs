@@ -12,7 +12,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use percent_encoding::percent_decode_str;
 use secrecy::{ExposeSecret, SecretString};
 use sqlx::{
     PgConnection, PgPool, Row as _,
@@ -20,7 +19,10 @@ use sqlx::{
 };
 use tokio::sync::watch;
 
-use crate::{keyring::sources::user_info, material::Material};
+use crate::{
+    keyring::sources::{login, user_info},
+    material::Material,
+};
 
 /// A role and its password, from the `user:password` of a URL.
 #[derive(Clone)]
@@ -32,11 +34,8 @@ pub(crate) struct RoleLogin {
 impl RoleLogin {
     /// `None`: the text is not `user:password`, with `%` before what a URL cannot hold.
     pub(crate) fn parse(credential: &Material) -> Option<Self> {
-        let (role, password) = credential.expose_source().split_once(':')?;
-        let decoded = |text| percent_decode_str(text).decode_utf8().ok();
-        let (role, password) = (decoded(role)?.into_owned(), decoded(password)?);
-        let is_whole = !role.is_empty() && !password.is_empty();
-        is_whole.then(|| Self { role, password: password.into_owned().into() })
+        let (role, password) = login(credential)?;
+        (!role.is_empty()).then_some(Self { role, password })
     }
 
     /// `options`, with this role and its password.
@@ -167,7 +166,7 @@ mod tests {
         let of = |role: &str, password: &str| Some((role.to_owned(), password.to_owned()));
         assert_eq!(parsed("api:p%40ss:word"), of("api", "p@ss:word"));
         assert_eq!(parsed("api:p+w"), of("api", "p+w"));
-        for wrong in ["api", ":password", "api:", "api:%ff"] {
+        for wrong in ["api", ":password", "api:", "api:%ff", "postgres://api:pw@db/breeze"] {
             assert_eq!(parsed(wrong), None, "{wrong}");
         }
     }
