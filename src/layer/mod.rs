@@ -2,10 +2,11 @@
 //!
 //! 1. A layer takes one snapshot of the keychain a request, and keeps it.
 //! 2. What a layer decides, it decides in one synchronous method.
-//! 3. No lock and no database call on the way.
+//! 3. No lock on the way, and no database call but the one that an API key is looked up by.
 //! 4. A process without its lease lets no request in, unless a layer is told otherwise:
 //!    the answer is 503 with `Retry-After`.
 
+pub mod api_key;
 mod future;
 pub mod jwt;
 pub mod sealed;

@@ -13,10 +13,12 @@ use anyhow::Context;
 use async_trait::async_trait;
 use axum::{Router, serve::ListenerExt};
 use breeze_rollover::{
+    catalog::Secret,
     clock::{Clock, SystemClock},
     column::Registry,
     embed::{Database, Rollovers, Setup},
     keyring::sources::Environment,
+    layer::api_key::ApiKeyLayer,
     worker::{Impact, WorkerSettings},
 };
 use clap::Args;
@@ -24,7 +26,8 @@ use secrecy::ExposeSecret;
 use tokio::net::TcpListener;
 
 use crate::{
-    auth::{Passwords, create_administrator},
+    auth::{IssuedKeys, Passwords, create_administrator},
+    counting::Counted,
     data::{self, Data},
     limits::Limits,
     routes,
@@ -69,6 +72,7 @@ pub(crate) async fn run(environment: Environment, serve: Serve) -> anyhow::Resul
         // Others take over what a dead process had in hand before they pass it over.
         .worker(WorkerSettings { range_lease: settings.lease * 2 / 3, ..Default::default() })
         .clock(Arc::clone(&clock))
+        .counting(Arc::new(Counted { data: Arc::clone(&data), clock: Arc::clone(&clock) }))
         .impact(Arc::new(sessions));
     if let Some(redis) = &settings.redis {
         setup = setup.provider(Arc::new(redis.clone()));
@@ -101,6 +105,10 @@ async fn answer_requests(
         &mut io::stdout(),
     )
     .await?;
+    let issued = IssuedKeys::new(Arc::clone(&data));
+    adopt_api_keys(&*data, rollovers).await?;
+    let api_key =
+        ApiKeyLayer::new(rollovers.replica().keychain(), issued.clone()).clock(Arc::clone(&clock));
     let app = App {
         data,
         keychain: rollovers.replica().keychain(),
@@ -115,7 +123,7 @@ async fn answer_requests(
         )),
     };
     let admin = Router::new().nest("/admin", rollovers.admin()?);
-    let router = routes::router(app, rollovers.jwt()?, rollovers.sealed(), admin);
+    let router = routes::router(app, rollovers.jwt()?, api_key, rollovers.sealed(), admin);
     let listener = TcpListener::bind(settings.listen)
         .await
         .with_context(|| format!("cannot listen on {}; set BREEZE_LISTEN", settings.listen))?;
@@ -136,13 +144,30 @@ async fn answer_requests(
         };
         tokio::join!(work, stopping.clone().asked_for(longest));
     };
-    tokio::select! {
+    let served = tokio::select! {
         served = serving => served.context("the listener failed"),
         () = winding_down => {
             tracing::warn!("connections are still open long after the last request could last");
             Ok(())
         }
+        never = issued.keep_noting() => match never {},
+    };
+    issued.note().await;
+    served
+}
+
+/// Keys that Breeze has issued count as of the first generation, as long as there is no
+/// second one.
+async fn adopt_api_keys(data: &dyn Data, rollovers: &Rollovers) -> anyhow::Result<()> {
+    let custody = rollovers.replica().store().custody().await?;
+    let mut generations = custody.keys.iter().filter(|key| key.secret == Secret::UserApiKeys);
+    if let (Some(first), None) = (generations.next(), generations.next()) {
+        let adopted = data.adopt_api_keys(&first.id).await?;
+        if adopted > 0 {
+            tracing::info!(adopted, "API keys of before belong to the first generation");
+        }
     }
+    Ok(())
 }
 
 /// Beyond the longest request, how long an open connection is waited for.

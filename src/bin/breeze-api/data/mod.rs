@@ -7,6 +7,7 @@
 //!    back a ciphertext that a rewrap has replaced meanwhile.
 //! 3. Whoever asks passes a [`Reach`]; a row outside it does not exist for them.
 
+mod api_keys;
 mod draft;
 mod error;
 mod id;
@@ -19,6 +20,7 @@ use async_trait::async_trait;
 use breeze_rollover::{clock::Timestamp, embed::Database};
 use sqlx::{FromRow, migrate::Migrator};
 
+pub(crate) use api_keys::{ApiKeyRow, ApiKeys, Holders, NewApiKey};
 pub(crate) use draft::{
     DiscoveryProfileDraft, SsoProviderDraft, TenantVariableDraft, UserDraft, WebhookDraft,
 };
@@ -48,6 +50,7 @@ pub(crate) trait Data:
     + Webhooks
     + DiscoveryProfiles
     + TenantVariables
+    + ApiKeys
     + fmt::Debug
     + Send
     + Sync

@@ -2,6 +2,7 @@
 
 mod account;
 mod answer;
+mod api_keys;
 mod auth;
 mod discovery_profiles;
 mod health;
@@ -12,16 +13,24 @@ mod users;
 mod webhooks;
 
 use axum::{Router, middleware as layers};
-use breeze_rollover::layer::{jwt::JwtLayer, sealed::SealedLayer};
+use breeze_rollover::layer::{api_key::ApiKeyLayer, jwt::JwtLayer, sealed::SealedLayer};
 use tower_http::{catch_panic::CatchPanicLayer, trace::TraceLayer};
 
-use crate::{limits::limit_requests, middleware, settings::REQUEST_TIMEOUT, state::App};
+use crate::{
+    auth::IssuedKeys, limits::limit_requests, middleware, settings::REQUEST_TIMEOUT, state::App,
+};
 
 /// The whole API over `app`, its callers known as `jwt` says and its columns sealed as
-/// `sealed` says.
+/// `sealed` says; those of services by their API keys.
 ///
 /// `extra` is merged beside it: the admin endpoint, with its own demands.
-pub(crate) fn router(app: App, jwt: JwtLayer, sealed: SealedLayer, extra: Router) -> Router {
+pub(crate) fn router(
+    app: App,
+    jwt: JwtLayer,
+    api_key: ApiKeyLayer<IssuedKeys>,
+    sealed: SealedLayer,
+    extra: Router,
+) -> Router {
     let known = Router::new()
         .merge(auth::signed_in())
         .merge(users::routes())
@@ -29,9 +38,11 @@ pub(crate) fn router(app: App, jwt: JwtLayer, sealed: SealedLayer, extra: Router
         .merge(webhooks::routes())
         .merge(discovery_profiles::routes())
         .merge(tenant_variables::routes())
+        .merge(api_keys::routes())
         .route_layer(layers::from_fn_with_state(app.clone(), limit_requests))
         .route_layer(jwt);
-    let api = known.merge(auth::open()).layer(sealed);
+    let by_key = api_keys::by_key().route_layer(api_key);
+    let api = known.merge(by_key).merge(auth::open()).layer(sealed);
     Router::new()
         .nest("/api/v1", api)
         .merge(health::routes())

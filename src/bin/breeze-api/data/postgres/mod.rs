@@ -1,5 +1,6 @@
 //! The API's data on PostgreSQL.
 
+mod api_keys;
 mod discovery_profiles;
 mod refresh_tokens;
 mod sso_providers;

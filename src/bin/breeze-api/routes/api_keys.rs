@@ -1,0 +1,215 @@
+//! API keys that users hold. A key is shown once, when it is issued.
+
+use std::time::Duration;
+
+use axum::{
+    Extension, Router,
+    extract::State,
+    response::Response,
+    routing::{get, post},
+};
+use breeze_rollover::{
+    catalog::Secret,
+    clock::Timestamp,
+    digest::{API_KEY_PREFIX, Hash, api_key},
+    keyring::Fenced,
+    problem::Problem,
+};
+use http::StatusCode;
+use secrecy::{ExposeSecret, SecretString};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::{
+    answer::{self, List},
+    row::require_text,
+};
+use crate::{
+    auth::KeyHolder,
+    data::{ApiKeyRow, Holders, NewApiKey, RowId},
+    extract::{Caller, Id, Json, MaybeJson, Page},
+    state::App,
+};
+
+const WHAT: &str = "API key";
+
+/// How long the old key lives beside the new one, at most.
+const LONGEST_OVERLAP: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+
+pub(super) fn routes() -> Router<App> {
+    Router::new()
+        .route("/api-keys", get(page).post(create))
+        .route("/api-keys/{id}", axum::routing::delete(revoke))
+        .route("/api-keys/{id}/rotate", post(rotate))
+        .route("/api-keys/revoke", post(revoke_all))
+}
+
+/// Behind the layer that knows callers by their key.
+pub(super) fn by_key() -> Router<App> {
+    Router::new().route("/service/identity", get(identity))
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct View {
+    id: RowId,
+    org_id: Option<RowId>,
+    user_id: Option<RowId>,
+    name: Option<String>,
+    /// Its first characters.
+    prefix: String,
+    ends_at: Option<String>,
+    last_used_at: Option<String>,
+    /// Itself, in the answer that issues it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key: Option<String>,
+}
+
+impl From<ApiKeyRow> for View {
+    fn from(row: ApiKeyRow) -> Self {
+        let shown = |ms: Option<i64>| ms.map(|ms| Timestamp::from_millis(ms).to_string());
+        Self {
+            id: row.id,
+            org_id: row.org_id,
+            user_id: row.held_by,
+            name: row.name,
+            prefix: row.key_prefix,
+            ends_at: shown(row.ends_at_ms),
+            last_used_at: shown(row.used_at_ms),
+            key: None,
+        }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Create {
+    org_id: Option<RowId>,
+    name: String,
+    /// It never ends by itself without.
+    expires_in_seconds: Option<u32>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Rotate {
+    /// The old key ends at once without.
+    overlap_seconds: Option<u32>,
+}
+
+/// Of one of them.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct RevokeAll {
+    user_id: Option<RowId>,
+    org_id: Option<RowId>,
+}
+
+/// A key of the present generation, and what is stored of it.
+fn minted(
+    app: &App,
+    name: String,
+    held_by: RowId,
+    org_id: Option<RowId>,
+    ends_at: Option<Timestamp>,
+) -> Result<(SecretString, NewApiKey), Problem> {
+    let key = api_key().map_err(|error| {
+        tracing::error!(%error, "no API key can be made");
+        Problem::internal()
+    })?;
+    let keys = app.keychain.load();
+    let ring = keys.verbatim(Secret::UserApiKeys).map_err(|error| {
+        tracing::error!(%error, "no API key can be issued");
+        Problem::internal()
+    })?;
+    let generation = ring.make(|primary| Ok::<_, Fenced>(primary.id().clone()))?;
+    let text = key.expose_secret();
+    let prefix = text.chars().take(API_KEY_PREFIX).collect();
+    let hash = Hash::of(text);
+    let id = RowId::new();
+    Ok((key, NewApiKey { id, org_id, held_by, name, hash, prefix, generation, ends_at }))
+}
+
+fn issued(key: &SecretString, row: ApiKeyRow) -> Response {
+    let id = row.id;
+    let view = View { key: Some(key.expose_secret().to_owned()), ..View::from(row) };
+    answer::created("api-keys", id, 1, &view)
+}
+
+async fn page(
+    State(app): State<App>,
+    caller: Caller,
+    Page(window): Page,
+) -> Result<axum::Json<List<View>>, Problem> {
+    let rows = app.data.api_keys(caller.reach()?, window).await?;
+    let views: Vec<_> = rows.into_iter().map(View::from).collect();
+    Ok(answer::list(views, window.limit, |view| view.id))
+}
+
+async fn create(
+    State(app): State<App>,
+    caller: Caller,
+    Json(body): Json<Create>,
+) -> Result<Response, Problem> {
+    require_text("name", Some(&body.name))?;
+    let org_id = caller.placing(body.org_id)?;
+    let lifetime = body.expires_in_seconds.map(|seconds| Duration::from_secs(seconds.into()));
+    let ends_at = lifetime.map(|lifetime| app.clock.now().plus(lifetime));
+    let (key, new) = minted(&app, body.name, caller.id, org_id, ends_at)?;
+    Ok(issued(&key, app.data.issue_api_key(&new).await?))
+}
+
+/// A new key in the place of one, which lives on for the overlap.
+async fn rotate(
+    State(app): State<App>,
+    caller: Caller,
+    Id(id): Id,
+    MaybeJson(body): MaybeJson<Rotate>,
+) -> Result<Response, Problem> {
+    let overlap = Duration::from_secs(body.overlap_seconds.unwrap_or(0).into());
+    if overlap > LONGEST_OVERLAP {
+        return Err(Problem::unprocessable("overlapSeconds must be at most 30 days"));
+    }
+    let reach = caller.reach()?;
+    let old = app.data.api_key(id, reach).await?;
+    let old = old.ok_or_else(|| answer::missing(WHAT))?;
+    let (name, holder) = (old.name.unwrap_or_default(), old.held_by.unwrap_or(caller.id));
+    let (key, new) = minted(&app, name, holder, old.org_id, None)?;
+    let now = app.clock.now();
+    let rotated = app.data.rotate_api_key(id, reach, &new, now, now.plus(overlap)).await?;
+    rotated.map(|row| issued(&key, row)).ok_or_else(|| answer::missing(WHAT))
+}
+
+async fn revoke(State(app): State<App>, caller: Caller, Id(id): Id) -> Result<StatusCode, Problem> {
+    let revoked = app.data.revoke_api_key(id, caller.reach()?, app.clock.now()).await?;
+    answer::deleted(WHAT, revoked)
+}
+
+/// Every key of a user or of an organization. Those of everyone end by a hard rollover
+/// of `USER_API_KEYS`.
+async fn revoke_all(
+    State(app): State<App>,
+    caller: Caller,
+    Json(body): Json<RevokeAll>,
+) -> Result<axum::Json<Value>, Problem> {
+    let holders = match (body.user_id, body.org_id) {
+        (Some(user), None) => Holders::User(user),
+        (None, Some(org)) => Holders::Organization(org),
+        _ => {
+            return Err(Problem::unprocessable(
+                "send userId or orgId; for everyone, roll over USER_API_KEYS with mode hard",
+            ));
+        }
+    };
+    let revoked = app.data.revoke_api_keys(holders, caller.reach()?, app.clock.now()).await?;
+    Ok(axum::Json(json!({ "revoked": revoked })))
+}
+
+async fn identity(Extension(holder): Extension<KeyHolder>) -> axum::Json<Value> {
+    axum::Json(json!({
+        "keyId": holder.key,
+        "userId": holder.user,
+        "orgId": holder.org_id,
+        "name": holder.name,
+    }))
+}

@@ -1,0 +1,109 @@
+//! One running API, and rollovers through its admin endpoint.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::time::sleep;
+
+use crate::support::{
+    breeze_api::{Process, breeze_api},
+    deployment::{Db, KEYS, administrator},
+    free_port,
+    http::Client,
+};
+
+/// A running API on a database of its own, and its administrator.
+pub struct Served {
+    pub db: Db,
+    pub process: Process,
+    pub anybody: Client,
+    pub admin: Client,
+}
+
+impl Served {
+    /// With `more` variables beside the keys.
+    pub async fn on(db: Db, more: &[(&str, &str)]) -> Self {
+        db.migrate().await;
+        let url = db.url();
+        Self::at(db, &url, more).await
+    }
+
+    /// On a database that is migrated, by a URL of the test's own.
+    pub async fn at(db: Db, url: &str, more: &[(&str, &str)]) -> Self {
+        let port = free_port();
+        let mut process = breeze_api(["serve"])
+            .envs(KEYS)
+            .envs(more.iter().copied())
+            .env("DATABASE_URL", url)
+            .env("BREEZE_LISTEN", format!("127.0.0.1:{port}"))
+            .start();
+        process.listens_on(port).await;
+        let anybody = Client::on(port);
+        let admin = administrator(&anybody, &process.stdout()).await;
+        Self { db, process, anybody, admin }
+    }
+
+    /// Begins a rollover.
+    pub async fn begin(&self, secret: &str, mode: &str, value: Option<&str>) -> Value {
+        let mut body = json!({ "secret": secret, "mode": mode, "reason": "a test" });
+        if let Some(value) = value {
+            body["value"] = value.into();
+        }
+        self.admin.post("/admin/rollovers", body).await.expect(202)
+    }
+
+    /// The rollover once it is in `phase`.
+    pub async fn reaches(&self, rollover: &Value, phase: &str) -> Value {
+        self.becomes(rollover, phase, |rollover| rollover["phase"] == phase).await
+    }
+
+    /// The rollover once `what` keeps it from moving on.
+    pub async fn blocked(&self, rollover: &Value, what: &str) -> Value {
+        let is_blocked =
+            |rollover: &Value| rollover["blockedBy"].as_str().is_some_and(|by| by.contains(what));
+        self.becomes(rollover, what, is_blocked).await
+    }
+
+    /// The rollover once its old key is accepted nowhere.
+    pub async fn is_cut_off(&self, rollover: &Value) -> Value {
+        let is_cut_off = |rollover: &Value| !rollover["cutOff"]["at"].is_null();
+        self.becomes(rollover, "a cut-off", is_cut_off).await
+    }
+
+    async fn becomes(&self, rollover: &Value, what: &str, is: impl Fn(&Value) -> bool) -> Value {
+        let path = path_of(rollover);
+        for _ in 0..1200 {
+            let rollover = self.admin.get(&path).await.expect(200);
+            if is(&rollover) {
+                return rollover;
+            }
+            sleep(Duration::from_millis(50)).await;
+        }
+        panic!("{what} was not reached: {}", self.admin.get(&path).await.json());
+    }
+}
+
+/// Where a rollover is inspected.
+pub fn path_of(rollover: &Value) -> String {
+    format!("/admin/rollovers/{}", rollover["id"].as_str().unwrap())
+}
+
+/// Each promise as a test on each database.
+macro_rules! on_both {
+    ($($promise:ident),* $(,)?) => {
+        mod sqlite {
+            $(#[tokio::test(flavor = "multi_thread")]
+            async fn $promise() {
+                super::$promise(crate::support::deployment::Db::on_sqlite()).await;
+            })*
+        }
+        mod postgres {
+            $(#[tokio::test(flavor = "multi_thread")]
+            #[cfg_attr(not(postgres_tests), ignore = "needs PostgreSQL; tests/run starts one")]
+            async fn $promise() {
+                super::$promise(crate::support::deployment::Db::on_postgres().await).await;
+            })*
+        }
+    };
+}
+pub(crate) use on_both;
