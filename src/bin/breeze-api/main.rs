@@ -8,6 +8,7 @@ mod data;
 mod extract;
 mod limits;
 mod middleware;
+mod outside;
 mod routes;
 mod serve;
 mod settings;

@@ -76,7 +76,7 @@ pub(crate) async fn run(environment: Environment, serve: Serve) -> anyhow::Resul
     if settings.accepts_while_fenced {
         setup = setup.accept_while_fenced();
     }
-    let rollovers = setup.start().await?;
+    let rollovers = settings.outside.clone().join(setup).start().await?;
     for note in rollovers.notes() {
         tracing::warn!("{note}");
     }
@@ -113,6 +113,7 @@ async fn answer_requests(
             settings.redis.as_ref().map(|redis| redis.connections(rollovers.replica().keychain())),
             settings.requests_per_minute,
         )),
+        outside: Arc::new(settings.outside.clone().clients(&rollovers.replica().keychain())),
     };
     let admin = Router::new().nest("/admin", rollovers.admin()?);
     let router = routes::router(app, rollovers.jwt()?, rollovers.sealed(), admin);

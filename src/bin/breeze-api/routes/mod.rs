@@ -2,8 +2,11 @@
 
 mod account;
 mod answer;
+mod assistant;
 mod auth;
+mod certificates;
 mod discovery_profiles;
+mod files;
 mod health;
 mod row;
 mod sso_providers;
@@ -29,6 +32,9 @@ pub(crate) fn router(app: App, jwt: JwtLayer, sealed: SealedLayer, extra: Router
         .merge(webhooks::routes())
         .merge(discovery_profiles::routes())
         .merge(tenant_variables::routes())
+        .merge(assistant::routes())
+        .merge(certificates::routes())
+        .merge(files::routes())
         .route_layer(layers::from_fn_with_state(app.clone(), limit_requests))
         .route_layer(jwt);
     let api = known.merge(auth::open()).layer(sealed);
