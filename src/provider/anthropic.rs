@@ -13,7 +13,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Address, Connect, Limits, Provider, ProviderError, Trust,
-    http::{Again, Api, sensitive},
+    http::{Api, sensitive},
+    patience::Again,
     words::Withheld,
 };
 use crate::{catalog::Secret, material::Material};

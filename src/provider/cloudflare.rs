@@ -24,7 +24,8 @@ use serde_json::{Value, json};
 
 use super::{
     Address, Connect, Limits, Provider, ProviderError, Trust,
-    http::{Again, Answer, Api, sensitive},
+    http::{Answer, Api, sensitive},
+    patience::Again,
     words::Withheld,
 };
 use crate::{catalog::Secret, material::Material};

@@ -195,7 +195,7 @@ mod tests {
         }
     }
 
-    fn chain(epoch: i64, credential: &str) -> Keychain {
+    fn chain(epoch: u64, credential: &str) -> Keychain {
         let id = KeyId::new(credential).unwrap();
         let material = Material::new(credential).unwrap();
         let key = Key::verbatim(id, KeyState::Primary, material, Arc::default());

@@ -10,53 +10,17 @@ use std::{error::Error, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header::RETRY_AFTER};
-use rand::{RngExt, rng};
 use reqwest::{Client, RequestBuilder, Response, redirect::Policy};
 use serde::de::DeserializeOwned;
 
 use super::{
-    Address, ProviderError, Trust,
+    Address, Limits, ProviderError, Trust,
+    patience::{Again, Unanswered},
     words::{Withheld, sentence},
 };
 
 /// The most bytes of an answer that is read whole.
 const LARGEST: usize = 1 << 20;
-
-/// How long a provider is waited for, and how often it is asked.
-#[derive(Debug, Clone, Copy)]
-pub struct Limits {
-    /// Until a connection is there.
-    pub connect: Duration,
-    /// Until an answer is there, whole; between two parts of one that is streamed.
-    pub answer: Duration,
-    /// How often a call is made that finds nobody, at most.
-    pub tries: u32,
-    /// Before the second time; twice as long before each further one, and up to as long
-    /// again by chance.
-    pub wait: Duration,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            connect: Duration::from_secs(3),
-            answer: Duration::from_secs(10),
-            tries: 3,
-            wait: Duration::from_millis(200),
-        }
-    }
-}
-
-/// When a call that got no answer is made again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Again {
-    /// Never: whoever asks repeats it.
-    Never,
-    /// When it certainly had no effect: nobody was there, or it was turned away.
-    WithoutEffect,
-    /// Always: twice is as good as once.
-    Always,
-}
 
 /// One provider's API. Cheap to clone; clones share their connections.
 #[derive(Debug, Clone)]
@@ -100,21 +64,7 @@ impl Api {
         again: Again,
         call: impl Fn() -> RequestBuilder,
     ) -> Result<Answer, ProviderError> {
-        let mut wait = self.limits.wait;
-        for tries in 1.. {
-            let error = match self.once(withheld, call()).await {
-                Ok(answer) => return Ok(answer),
-                Err(error) => error,
-            };
-            let is_last = tries >= self.limits.tries || !error.allows(again);
-            if is_last || error.after.is_some_and(|after| after > self.limits.answer) {
-                return Err(error.told);
-            }
-            let jitter = wait.mul_f64(rng().random());
-            tokio::time::sleep(error.after.unwrap_or(wait) + jitter).await;
-            wait *= 2;
-        }
-        unreachable!("the loop has no end of its own")
+        self.limits.asked(again, || self.once(withheld, call())).await
     }
 
     async fn once(&self, withheld: &Withheld, call: RequestBuilder) -> Result<Answer, Unanswered> {
@@ -125,32 +75,15 @@ impl Api {
         let is_turned_away = matches!(status.as_u16(), 429 | 503 | 529);
         if is_turned_away || status.is_server_error() || status == StatusCode::REQUEST_TIMEOUT {
             let told = ProviderError::Unreachable(answer.words(withheld));
-            return Err(Unanswered { told, had_no_effect: is_turned_away, after });
+            return Err(Unanswered { after, ..Unanswered::of(told, is_turned_away) });
         }
         Ok(answer)
     }
 }
 
-/// Why a call has no answer, and whether it may be made again.
-struct Unanswered {
-    told: ProviderError,
-    had_no_effect: bool,
-    after: Option<Duration>,
-}
-
-impl Unanswered {
-    const fn allows(&self, again: Again) -> bool {
-        match again {
-            Again::Never => false,
-            Again::WithoutEffect => self.had_no_effect,
-            Again::Always => self.told.is_transient(),
-        }
-    }
-}
-
 fn unanswered(withheld: &Withheld, error: reqwest::Error) -> Unanswered {
     let had_no_effect = error.is_connect();
-    Unanswered { told: unreachable(withheld, error), had_no_effect, after: None }
+    Unanswered::of(unreachable(withheld, error), had_no_effect)
 }
 
 /// What kept an answer from coming, without the address that was asked.

@@ -23,11 +23,25 @@ mod current;
 #[cfg(feature = "providers")]
 mod http;
 #[cfg(feature = "providers")]
+pub mod mail;
+#[cfg(feature = "providers")]
+pub mod mailgun;
+#[cfg(feature = "providers")]
 mod parts;
+#[cfg(feature = "providers")]
+mod patience;
+#[cfg(feature = "providers")]
+pub mod resend;
 #[cfg(feature = "providers")]
 pub mod s3;
 #[cfg(feature = "providers")]
+pub mod smtp;
+#[cfg(feature = "providers")]
 mod trust;
+#[cfg(feature = "providers")]
+pub mod turn;
+#[cfg(feature = "providers")]
+pub mod twilio;
 #[cfg(feature = "providers")]
 mod words;
 
@@ -48,7 +62,7 @@ pub use redis::{InvalidRedisUrl, RedisConnections, RedisServer};
 pub use self::{
     address::{Address, UnfitAddress},
     current::{Connect, Current, Held, Unavailable},
-    http::Limits,
+    patience::Limits,
     trust::{Trust, UnfitCertificate},
 };
 use crate::{catalog::Secret, material::Material};
