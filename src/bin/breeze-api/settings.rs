@@ -152,7 +152,7 @@ impl Reader<'_> {
         }
     }
 
-    fn seconds(&mut self, name: &str) -> Option<Duration> {
+    pub(crate) fn seconds(&mut self, name: &str) -> Option<Duration> {
         let seconds: std::num::NonZeroU32 = self.parsed(name, SECONDS)?;
         Some(Duration::from_secs(seconds.get().into()))
     }

@@ -8,6 +8,9 @@ mod certificates;
 mod discovery_profiles;
 mod files;
 mod health;
+mod ice;
+mod messages;
+mod password_reset;
 mod row;
 mod sso_providers;
 mod tenant_variables;
@@ -35,9 +38,11 @@ pub(crate) fn router(app: App, jwt: JwtLayer, sealed: SealedLayer, extra: Router
         .merge(assistant::routes())
         .merge(certificates::routes())
         .merge(files::routes())
+        .merge(messages::routes())
+        .merge(ice::routes())
         .route_layer(layers::from_fn_with_state(app.clone(), limit_requests))
         .route_layer(jwt);
-    let api = known.merge(auth::open()).layer(sealed);
+    let api = known.merge(auth::open()).merge(password_reset::routes()).layer(sealed);
     Router::new()
         .nest("/api/v1", api)
         .merge(health::routes())

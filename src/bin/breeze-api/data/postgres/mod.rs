@@ -1,6 +1,7 @@
 //! The API's data on PostgreSQL.
 
 mod discovery_profiles;
+mod password_resets;
 mod refresh_tokens;
 mod sso_providers;
 mod tenant_variables;
