@@ -11,9 +11,14 @@
 mod anthropic;
 mod api;
 mod cloudflare;
+mod mailgun;
 mod promises;
+mod resend;
 mod s3;
 mod site;
+mod smtp;
 #[path = "../support/mod.rs"]
 mod support;
+mod turn;
+mod twilio;
 mod used;

@@ -16,11 +16,11 @@ use crate::{
 };
 
 macro_rules! promises_of {
-    ($($provider:ident),*) => {$(
+    ($($provider:ident $([$($with:tt)*])?),*) => {$(
         mod $provider {
             use crate::support::app::on_both_databases;
 
-            promises_of!(@ $provider:
+            promises_of!(@ $provider [$($($with)*)?]
                 a_value_of_another_form_is_refused_at_once,
                 a_value_that_the_provider_refuses_changes_nothing,
                 a_provider_that_gives_no_good_answer_changes_nothing,
@@ -29,14 +29,17 @@ macro_rules! promises_of {
             );
         }
     )*};
-    (@ $provider:ident: $($promise:ident),* $(,)?) => {
+    (@ $provider:ident [$($with:tt)*] $($promise:ident),* $(,)?) => {
         $(async fn $promise(database: breeze_rollover::embed::Database) {
             crate::promises::$promise(database, crate::$provider::world().await).await;
         })*
-        on_both_databases!($($promise),*);
+        on_both_databases!($($with)* $($promise),*);
     };
 }
-promises_of!(anthropic, cloudflare, s3);
+promises_of!(
+    anthropic, cloudflare, s3, resend, mailgun, twilio,
+    smtp [with smtp_tests, "needs aiosmtpd; tests/run installs it":]
+);
 
 pub async fn start(database: Database, world: &World) -> TestApp {
     let known = variables().into_iter().map(|(name, value)| (name, value.to_owned()));

@@ -1,0 +1,1 @@
+//! A real TURN server: coturn.
