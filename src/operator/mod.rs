@@ -117,6 +117,10 @@ impl Operator {
     /// [`Refusal`]; nothing has changed then.
     pub async fn begin(&self, request: Request, actor: Actor) -> Result<Rollover, Refusal> {
         let reason = checked_reason(&request.reason)?;
+        let is_shared_with_others = !request.secret.entry().elsewhere.is_empty();
+        if is_shared_with_others && request.value.is_none() && !request.dry_run {
+            return Err(Refusal::NoValue(request.secret));
+        }
         let custody = self.worker.replica().store().custody().await?;
         let from = primary(&custody, request.secret).ok_or(Refusal::NoPrimary(request.secret))?;
         let now = self.worker.replica().clock().now();

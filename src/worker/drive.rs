@@ -286,6 +286,7 @@ impl Worker {
             "rowsRewrapped": rewrapped,
             "rowsThatKeptAnEdit": superseded,
             "valuesQuarantined": quarantined,
+            "elsewhere": rollover.secret.entry().elsewhere,
         }))
     }
 }
