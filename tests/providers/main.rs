@@ -15,6 +15,7 @@ mod mailgun;
 mod promises;
 mod resend;
 mod s3;
+mod sent;
 mod site;
 mod smtp;
 #[path = "../support/mod.rs"]

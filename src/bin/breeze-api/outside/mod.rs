@@ -16,7 +16,7 @@ use breeze_rollover::{
     keyring::KeychainHandle,
     provider::{
         Connect, Current, Provider, anthropic::Anthropic, cloudflare::Cloudflare, mailgun::Mailgun,
-        resend::Resend, s3::S3, smtp::Smtp, turn, twilio::Twilio,
+        resend::Resend, s3::S3, smtp::Smtp, twilio::Twilio,
     },
 };
 
@@ -73,7 +73,7 @@ impl Outside {
             self.mailgun.map(|mailgun| mailgun as _),
             self.sms.map(|sms| sms as _),
         ];
-        let setup = setup.longest(Secret::TurnSecret, turn::LONGEST);
+        let setup = setup.longest(Secret::TurnSecret, self.relay.ttl);
         providers.into_iter().flatten().fold(setup, Setup::provider)
     }
 
