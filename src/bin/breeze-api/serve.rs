@@ -13,6 +13,7 @@ use anyhow::Context;
 use async_trait::async_trait;
 use axum::{Router, serve::ListenerExt};
 use breeze_rollover::{
+    catalog::Secret,
     clock::{Clock, SystemClock},
     column::Registry,
     embed::{Database, Rollovers, Setup},
@@ -69,6 +70,7 @@ pub(crate) async fn run(environment: Environment, serve: Serve) -> anyhow::Resul
         // Others take over what a dead process had in hand before they pass it over.
         .worker(WorkerSettings { range_lease: settings.lease * 2 / 3, ..Default::default() })
         .clock(Arc::clone(&clock))
+        .longest(Secret::TurnSecret, settings.outside.relay.ttl)
         .impact(Arc::new(sessions));
     if let Some(redis) = &settings.redis {
         setup = setup.provider(Arc::new(redis.clone()));

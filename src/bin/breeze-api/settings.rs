@@ -102,7 +102,7 @@ const SECONDS: &str = "a whole number of seconds";
 
 /// Reads variables, and notes what is wrong with them.
 pub(crate) struct Reader<'a> {
-    environment: &'a Environment,
+    pub(crate) environment: &'a Environment,
     pub(crate) faults: Vec<String>,
 }
 

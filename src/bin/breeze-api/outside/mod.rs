@@ -11,9 +11,8 @@ mod setup;
 use std::{sync::Arc, time::Duration};
 
 use breeze_rollover::{
-    catalog::Secret,
     embed::Setup,
-    keyring::KeychainHandle,
+    keyring::{KeychainHandle, sources::Environment},
     provider::{
         Connect, Current, Provider, anthropic::Anthropic, cloudflare::Cloudflare, mailgun::Mailgun,
         resend::Resend, s3::S3, smtp::Smtp, twilio::Twilio,
@@ -23,6 +22,8 @@ use breeze_rollover::{
 pub(crate) use post::Post;
 use post::Way;
 pub(crate) use problem::{failed, set_up};
+
+use crate::settings::Reader;
 
 /// Where remote sessions find each other, and for how long a credential is good there.
 #[derive(Debug, Clone)]
@@ -44,7 +45,7 @@ pub(crate) struct Outside {
     /// Which of them mails go by.
     way: Option<Way>,
     sms: Option<Arc<Twilio>>,
-    relay: Relay,
+    pub(crate) relay: Relay,
     dashboard: String,
 }
 
@@ -62,6 +63,12 @@ pub(crate) struct Clients {
 }
 
 impl Outside {
+    /// The providers that `environment` names, what is wrong with it aside: a command that
+    /// drives a rollover beside the servers must know whom they know.
+    pub(crate) fn of(environment: &Environment) -> Self {
+        Self::read(&mut Reader { environment, faults: Vec::new() })
+    }
+
     /// Has their credentials rolled over.
     pub(crate) fn join(self, setup: Setup) -> Setup {
         let providers: [Option<Arc<dyn Provider>>; 7] = [
@@ -73,7 +80,6 @@ impl Outside {
             self.mailgun.map(|mailgun| mailgun as _),
             self.sms.map(|sms| sms as _),
         ];
-        let setup = setup.longest(Secret::TurnSecret, self.relay.ttl);
         providers.into_iter().flatten().fold(setup, Setup::provider)
     }
 
