@@ -20,6 +20,7 @@ mod site;
 mod smtp;
 #[path = "../support/mod.rs"]
 mod support;
+mod tls;
 mod turn;
 mod twilio;
 mod used;

@@ -12,7 +12,7 @@ use breeze_rollover::{
 
 use crate::{
     site::{Mood, World},
-    support::app::{TestApp, request, setup, variables},
+    support::app::{TestApp, on_both_databases, request, setup, variables},
 };
 
 macro_rules! promises_of {
@@ -83,14 +83,15 @@ async fn a_provider_that_gives_no_good_answer_changes_nothing(database: Database
         (Mood::Redirecting, "307"),
         (Mood::Echoing, "[withheld]"),
     ];
-    for (number, (mood, words)) in (0..).zip(moods) {
+    for (mood, words) in moods {
         site.is(mood);
-        let begun = app.begin(rollover(&world, &(world.unknown)(number))).await.unwrap();
+        let begun = app.begin(rollover(&world, &world.new)).await.unwrap();
         let given_up = app.reaches(begun.id, Phase::Abandoned).await;
         let told = given_up.blocked_by.clone().unwrap();
         assert!(told.contains(words), "{mood:?}: {told}");
         nothing_has_changed(&app, &world, Some(given_up)).await;
     }
+    // The very value that was tried in vain is as good as before.
     site.is(Mood::Well);
     let begun = app.begin(rollover(&world, &world.new)).await.unwrap();
     while app.rollover(begun.id).await.probed_at.is_none() {
@@ -155,4 +156,20 @@ async fn trail(app: &TestApp) -> String {
     let entries = app.database.store().audit(None, 200).await.unwrap();
     assert!(!entries.is_empty());
     format!("{entries:?}")
+}
+
+on_both_databases!(a_process_that_does_not_know_the_provider_spoils_nothing);
+
+async fn a_process_that_does_not_know_the_provider_spoils_nothing(database: Database) {
+    let world = crate::anthropic::world().await;
+    let known = variables().into_iter().map(|(name, value)| (name, value.to_owned()));
+    let environment = Environment::given(known.chain(world.variables.clone()));
+    let unaware = setup(&database).environment(environment);
+    let unaware = TestApp::join(unaware, database.clone()).await;
+    let begun = unaware.begin(rollover(&world, &world.new)).await.unwrap();
+    unaware.blocked(begun.id, "not set up with the provider").await;
+
+    let aware = start(database, &world).await;
+    aware.rollovers.operator().worker().drive(begun.id).await.unwrap();
+    aware.blocked(begun.id, "/revoked").await;
 }
