@@ -105,7 +105,7 @@ fn error(status: StatusCode, code: u32, message: &str) -> Response {
     (status, Json(body)).into_response()
 }
 
-fn success(result: Value) -> Response {
+fn success(result: &Value) -> Response {
     let body = json!({ "success": true, "errors": [], "messages": [], "result": result });
     Json(body).into_response()
 }
@@ -126,7 +126,7 @@ type Known = State<Arc<Account>>;
 async fn verify(State(account): Known, headers: HeaderMap) -> Response {
     account
         .caller(&headers, None)
-        .map_or_else(|refused| refused, |id| success(json!({ "id": id, "status": "active" })))
+        .map_or_else(|refused| refused, |id| success(&json!({ "id": id, "status": "active" })))
 }
 
 async fn list(State(account): Known, headers: HeaderMap) -> Response {
@@ -135,7 +135,7 @@ async fn list(State(account): Known, headers: HeaderMap) -> Response {
     }
     let tokens = locked(&account.tokens);
     let view = |(id, token): (&String, &Token)| json!({ "id": id, "name": token.name });
-    success(tokens.iter().map(view).collect())
+    success(&tokens.iter().map(view).collect())
 }
 
 async fn create(State(account): Known, headers: HeaderMap, Json(asked): Json<Value>) -> Response {
@@ -144,7 +144,7 @@ async fn create(State(account): Known, headers: HeaderMap, Json(asked): Json<Val
     }
     let (name, value) = (asked["name"].as_str().unwrap().to_owned(), account.new_value());
     let id = account.add(name, value.clone(), asked["policies"].clone());
-    success(json!({ "id": id, "value": value }))
+    success(&json!({ "id": id, "value": value }))
 }
 
 async fn read(State(account): Known, headers: HeaderMap, Path(id): Path<String>) -> Response {
@@ -153,7 +153,9 @@ async fn read(State(account): Known, headers: HeaderMap, Path(id): Path<String>)
     }
     let tokens = locked(&account.tokens);
     let Some(token) = tokens.get(&id) else { return error(StatusCode::NOT_FOUND, 1001, "none") };
-    success(json!({ "id": id, "name": token.name, "status": "active", "policies": token.policies }))
+    success(
+        &json!({ "id": id, "name": token.name, "status": "active", "policies": token.policies }),
+    )
 }
 
 async fn delete(State(account): Known, headers: HeaderMap, Path(id): Path<String>) -> Response {
@@ -161,7 +163,7 @@ async fn delete(State(account): Known, headers: HeaderMap, Path(id): Path<String
         return refused;
     }
     match locked(&account.tokens).remove(&id) {
-        Some(_) => success(json!({ "id": id })),
+        Some(_) => success(&json!({ "id": id })),
         None => error(StatusCode::NOT_FOUND, 1001, "none"),
     }
 }
@@ -175,7 +177,7 @@ async fn roll(State(account): Known, headers: HeaderMap, Path(id): Path<String>)
         Some(token) => token.value.clone_from(&value),
         None => return error(StatusCode::NOT_FOUND, 1001, "none"),
     }
-    success(value.into())
+    success(&value.into())
 }
 
 async fn certificates(
@@ -184,7 +186,7 @@ async fn certificates(
     Path(zone): Path<String>,
 ) -> Response {
     match account.caller(&headers, Some("ssl")) {
-        Ok(_) if zone == ZONE => success(json!([])),
+        Ok(_) if zone == ZONE => success(&json!([])),
         Ok(_) => error(StatusCode::NOT_FOUND, 7003, "no such zone"),
         Err(refused) => refused,
     }
@@ -199,7 +201,7 @@ async fn sign(State(account): Known, headers: HeaderMap, Json(asked): Json<Value
     assert!(asked["validity_days"].is_u64(), "{asked}");
     locked(&account.signed_with).push(id);
     let certificate = "-----BEGIN CERTIFICATE-----\nMIIC\n-----END CERTIFICATE-----\n";
-    success(json!({ "id": "7f1a", "certificate": certificate, "status": "active" }))
+    success(&json!({ "id": "7f1a", "certificate": certificate, "status": "active" }))
 }
 
 async fn world_of(account: Arc<Account>) -> (World, Arc<Cloudflare>) {

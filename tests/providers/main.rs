@@ -6,6 +6,7 @@
 
 #![cfg(feature = "api")]
 #![allow(clippy::unwrap_used, reason = "a test ends where it fails")]
+#![allow(clippy::result_large_err, reason = "a refusal is a response")]
 #![allow(missing_docs, unreachable_pub, reason = "a test has no reader but its own")]
 
 mod anthropic;
