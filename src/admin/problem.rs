@@ -19,6 +19,7 @@ impl From<Refusal> for Problem {
             Refusal::Value(_) | Refusal::Form(_) => {
                 Self::unprocessable(detail).coded("unfit_value")
             }
+            Refusal::NoValue(_) => Self::unprocessable(detail).coded("value_required"),
             Refusal::Probe(_) => Self::unprocessable(detail).coded("probe_failed"),
             Refusal::Busy(id) => Self::conflict(detail)
                 .coded("rollover_in_progress")

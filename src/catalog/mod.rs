@@ -126,6 +126,9 @@ pub struct Entry {
     pub hard_disruption: &'static str,
     /// What retiring the old key waits for.
     pub drains_when: &'static str,
+    /// What an operator does elsewhere, in order: whoever shares the secret must have the
+    /// new one before it is used.
+    pub elsewhere: &'static [&'static str],
     /// The fewest characters that a key may have.
     pub min_length: usize,
     /// What to roll over as well when it has leaked, in order.
@@ -161,6 +164,7 @@ const fn entry(secret: Secret, name: &'static str, class: Class, absence: Absenc
         graceful_disruption: "none",
         hard_disruption: "",
         drains_when: "",
+        elsewhere: &[],
         min_length: 1,
         related: &[],
     }
@@ -332,6 +336,11 @@ pub const CATALOG: &[Entry] = &[
         protects: "credentials of the TURN server",
         hard_disruption: "remote sessions through the TURN server cannot be set up until it has the new secret",
         drains_when: "the longest lifetime of a TURN credential has passed",
+        elsewhere: &[
+            "let the TURN server accept a new secret beside the old one: `turnadmin -s NEW -r REALM -b /var/lib/turn/turndb`, which coturn with use-auth-secret reads at once; or another line static-auth-secret=NEW in turnserver.conf, and a restart",
+            "hand the new secret in as `value`",
+            "once the rollover is retired, let it accept the old one no more: `turnadmin -X OLD -r REALM -b /var/lib/turn/turndb`; or take its line away, and restart",
+        ],
         min_length: 16,
         ..entry(Secret::TurnSecret, "TURN_SECRET", Class::Shared, Absence::Off)
     },

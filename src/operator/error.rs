@@ -34,6 +34,11 @@ pub enum Refusal {
     /// The value is no credential of this provider.
     #[error("the value is no such credential: {0}")]
     Form(&'static str),
+    /// Others must have the new value before it is used.
+    #[error(
+        "{0} is shared with others, who must have the new one before it is used: do what GET /admin/secrets says under `elsewhere`, and hand it in as `value`"
+    )]
+    NoValue(Secret),
     /// The provider does not take the credential.
     #[error("the credential was tried in vain, and nothing has changed: {0}")]
     Probe(ProviderError),

@@ -92,6 +92,8 @@ pub struct SecretView {
     pub hard_disruption: &'static str,
     /// What retiring the old key waits for.
     pub drains_when: &'static str,
+    /// What an operator does elsewhere, in order.
+    pub elsewhere: &'static [&'static str],
     /// The rollover in progress, if there is one.
     pub rollover: Option<RolloverId>,
     /// Its keys, the likeliest first.
@@ -146,6 +148,7 @@ impl Operator {
                     graceful_disruption: secret.entry().graceful_disruption,
                     hard_disruption: secret.entry().hard_disruption,
                     drains_when: secret.entry().drains_when,
+                    elsewhere: secret.entry().elsewhere,
                     rollover: active.iter().find(|r| r.secret == secret).map(|r| r.id),
                     keys: custody
                         .keys

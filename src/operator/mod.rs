@@ -30,7 +30,7 @@ use crate::{
     ids::RolloverId,
     keyring::{KeyState, Origin, SEAL_LIMIT, sources::check_value},
     rollover::{Acceptor, Action, Blocker, Mode, Phase, Rollover, World, plan},
-    store::{Actor, Change, Committed, step},
+    store::{Actor, Change, Committed, KeyRecord, step},
     worker::{LazyRewrap, LazyTotals, Next, Worker, primary, tried},
 };
 
@@ -117,6 +117,10 @@ impl Operator {
     /// [`Refusal`]; nothing has changed then.
     pub async fn begin(&self, request: Request, actor: Actor) -> Result<Rollover, Refusal> {
         let reason = checked_reason(&request.reason)?;
+        let is_shared_with_others = !request.secret.entry().elsewhere.is_empty();
+        if is_shared_with_others && request.value.is_none() && !request.dry_run {
+            return Err(Refusal::NoValue(request.secret));
+        }
         let custody = self.worker.replica().store().custody().await?;
         let from = primary(&custody, request.secret).ok_or(Refusal::NoPrimary(request.secret))?;
         let now = self.worker.replica().clock().now();
@@ -152,8 +156,13 @@ impl Operator {
         let supplied = match request.value {
             None => None,
             Some(value) => {
-                let known: Vec<_> =
-                    custody.keys.iter().map(|key| (key.secret, key.fingerprint)).collect();
+                let tried_before = |key: &&KeyRecord| may_come_back(key, request.secret);
+                let known: Vec<_> = custody
+                    .keys
+                    .iter()
+                    .filter(|key| !tried_before(key))
+                    .map(|key| (key.secret, key.fingerprint))
+                    .collect();
                 let material = check_value(request.secret, value, &known)?;
                 if let Some(provider) = self.worker.provider(request.secret) {
                     provider.check(&material).map_err(Refusal::Form)?;
@@ -161,12 +170,16 @@ impl Operator {
                         tried(provider, &material).await.map_err(Refusal::Probe)?;
                     }
                 }
-                Some(
-                    self.worker
-                        .replica()
-                        .staged_key(request.secret, &material, Origin::Supplied)
-                        .await?,
-                )
+                let fingerprint = material.fingerprint();
+                let mut before = custody.keys.iter().filter(tried_before);
+                match before.find(|key| key.fingerprint == fingerprint) {
+                    Some(key) => Some(key.clone()),
+                    None => {
+                        let replica = self.worker.replica();
+                        let origin = Origin::Supplied;
+                        Some(replica.staged_key(request.secret, &material, origin).await?)
+                    }
+                }
             }
         };
         let supplied = supplied.filter(|_| !request.dry_run);
@@ -433,6 +446,15 @@ impl Operator {
         }
         Err(Refusal::Conflict)
     }
+}
+
+/// Whether a key may be handed in again: a credential whose provider was away when it was
+/// tried is as good as before, and one that was revoked is found out by its probe.
+fn may_come_back(key: &KeyRecord, secret: Secret) -> bool {
+    key.secret == secret
+        && secret.entry().class == Class::Provider
+        && key.state == KeyState::Retired
+        && key.compromised_at.is_none()
 }
 
 fn blocker(action: Action) -> Option<Blocker> {

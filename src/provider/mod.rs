@@ -7,6 +7,43 @@
 //! 3. What a provider answered is told, and never a credential.
 //! 4. Whoever uses a credential takes it from the keychain of its operation: work in
 //!    flight finishes on the one that it began with.
+//!
+//! The providers of the rotation guide are here too, with feature `providers`: each
+//! makes a client of a credential ([`Connect`]), and [`Current`] lends the client of the
+//! current primary for one operation.
+
+#[cfg(feature = "providers")]
+mod address;
+#[cfg(feature = "providers")]
+pub mod anthropic;
+#[cfg(feature = "providers")]
+pub mod cloudflare;
+#[cfg(feature = "providers")]
+mod current;
+#[cfg(feature = "providers")]
+mod http;
+#[cfg(feature = "providers")]
+pub mod mail;
+#[cfg(feature = "providers")]
+pub mod mailgun;
+#[cfg(feature = "providers")]
+mod parts;
+#[cfg(feature = "providers")]
+mod patience;
+#[cfg(feature = "providers")]
+pub mod resend;
+#[cfg(feature = "providers")]
+pub mod s3;
+#[cfg(feature = "providers")]
+pub mod smtp;
+#[cfg(feature = "providers")]
+mod trust;
+#[cfg(feature = "providers")]
+pub mod turn;
+#[cfg(feature = "providers")]
+pub mod twilio;
+#[cfg(feature = "providers")]
+mod words;
 
 #[cfg(feature = "postgres")]
 mod postgres;
@@ -21,6 +58,13 @@ pub use postgres::PostgresRole;
 #[cfg(feature = "redis")]
 pub use redis::{InvalidRedisUrl, RedisConnections, RedisServer};
 
+#[cfg(feature = "providers")]
+pub use self::{
+    address::{Address, UnfitAddress},
+    current::{Connect, Current, Held, Unavailable},
+    patience::Limits,
+    trust::{Trust, UnfitCertificate},
+};
 use crate::{catalog::Secret, material::Material};
 
 /// One outside provider, as a rollover of its credential needs it.
@@ -89,6 +133,12 @@ pub enum ProviderError {
     /// It knows the credential, which lacks a right.
     #[error("the credential lacks a right that the API needs: {0}")]
     Lacking(String),
+    /// The value is of another form than its credentials have.
+    #[error("the value is no such credential: {0}")]
+    Form(&'static str),
+    /// It takes the credential, and not what it was asked.
+    #[error("the provider declined the request: {0}")]
+    Declined(String),
     /// It did not answer, or not now.
     #[error("the provider cannot be reached, or does not answer: {0}")]
     Unreachable(String),

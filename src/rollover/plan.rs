@@ -204,6 +204,11 @@ pub enum Blocker {
     /// Another replica has the provider make the new credential.
     #[error("another replica has the provider make the new credential")]
     Making,
+    /// The process that looked is not set up with the provider.
+    #[error(
+        "a process that looked at it is not set up with the provider, and leaves it to those that are; if none is, set one up, or roll it back"
+    )]
+    NotSetUp,
     /// The old credential is in use.
     #[error("the old credential is in use")]
     InUse,

@@ -363,7 +363,8 @@ impl Step<'_> {
 }
 
 /// The change that begins `rollover`; with a key that the operator supplied,
-/// staged at once, so that it is in custody from the first moment.
+/// staged at once, so that it is in custody from the first moment. One that is retired
+/// comes back from there.
 ///
 /// # Errors
 /// As [`Step::rehearse`].
@@ -377,7 +378,16 @@ pub fn begin(
     if let Some(key) = supplied {
         rollover.phase = rollover.phase.next(Event::Staged)?;
         rollover.to_key = Some(key.id.clone());
-        keys.push(KeyChange::Add(Box::new(key)));
+        keys.push(match key.state {
+            KeyState::Retired => KeyChange::Move {
+                secret: key.secret,
+                key: key.id,
+                from: KeyState::Retired,
+                to: KeyState::Staged,
+                at: rollover.created_at,
+            },
+            _ => KeyChange::Add(Box::new(key)),
+        });
     }
     let audit = vec![entry("request", &rollover, actor, &rollover.reason, rollover.created_at)];
     let ranges = match rollover.secret.entry().class {

@@ -85,6 +85,13 @@ impl Worker {
         })
     }
 
+    /// Whether this process can do its part in it: of a credential, it must know the
+    /// provider. A process that does not, such as a command, spoils nothing.
+    pub(super) fn is_set_up_for(&self, rollover: &Rollover) -> bool {
+        let is_credential = rollover.secret.entry().class == Class::Provider;
+        !is_credential || self.provider(rollover.secret).is_some()
+    }
+
     /// Whether this replica is the one that stages the new key: of a credential, it must
     /// be the only one that has its provider make it. One that dies over it is replaced
     /// when its lease is over, and may leave a credential there that nobody knows.

@@ -97,6 +97,10 @@ impl Worker {
                     }
                     return Ok(Next::After(patience(&world, blocker), blocker));
                 }
+                Action::Stage | Action::Probe if !self.is_set_up_for(&world.rollover) => {
+                    self.note(&world, Blocker::NotSetUp.to_string()).await?;
+                    return Ok(Next::After(MOMENT, Blocker::NotSetUp));
+                }
                 Action::Stage if !self.may_make(&world.rollover).await? => {
                     return Ok(Next::After(MOMENT, Blocker::Making));
                 }
@@ -286,6 +290,7 @@ impl Worker {
             "rowsRewrapped": rewrapped,
             "rowsThatKeptAnEdit": superseded,
             "valuesQuarantined": quarantined,
+            "elsewhere": rollover.secret.entry().elsewhere,
         }))
     }
 }
@@ -320,6 +325,7 @@ fn patience(world: &World, blocker: Blocker) -> Duration {
         Blocker::Needed { .. } => Duration::from_secs(15),
         Blocker::Presented(_)
         | Blocker::Uncounted
+        | Blocker::NotSetUp
         | Blocker::Unrevoked
         | Blocker::Paused
         | Blocker::Unfenced(_)

@@ -43,6 +43,7 @@ impl Worker {
             "fromKey": rollover.from_key,
             "disruption": disruption,
             "drainsWhen": entry.drains_when,
+            "elsewhere": entry.elsewhere,
         });
         let found = match entry.class {
             Class::Signing => self.rehearse_signing(rollover).await?,

@@ -13,23 +13,23 @@ use crate::support::{
 };
 
 /// A running API on a database of its own, and its administrator.
-pub struct Served {
-    pub db: Db,
-    pub process: Process,
-    pub anybody: Client,
-    pub admin: Client,
+pub(crate) struct Served {
+    pub(crate) db: Db,
+    pub(crate) process: Process,
+    pub(crate) anybody: Client,
+    pub(crate) admin: Client,
 }
 
 impl Served {
     /// With `more` variables beside the keys.
-    pub async fn on(db: Db, more: &[(&str, &str)]) -> Self {
+    pub(crate) async fn on(db: Db, more: &[(&str, &str)]) -> Self {
         db.migrate().await;
         let url = db.url();
         Self::at(db, &url, more).await
     }
 
     /// On a database that is migrated, by a URL of the test's own.
-    pub async fn at(db: Db, url: &str, more: &[(&str, &str)]) -> Self {
+    pub(crate) async fn at(db: Db, url: &str, more: &[(&str, &str)]) -> Self {
         let port = free_port();
         let mut process = breeze_api(["serve"])
             .envs(KEYS)
@@ -44,7 +44,7 @@ impl Served {
     }
 
     /// Begins a rollover.
-    pub async fn begin(&self, secret: &str, mode: &str, value: Option<&str>) -> Value {
+    pub(crate) async fn begin(&self, secret: &str, mode: &str, value: Option<&str>) -> Value {
         let mut body = json!({ "secret": secret, "mode": mode, "reason": "a test" });
         if let Some(value) = value {
             body["value"] = value.into();
@@ -53,19 +53,19 @@ impl Served {
     }
 
     /// The rollover once it is in `phase`.
-    pub async fn reaches(&self, rollover: &Value, phase: &str) -> Value {
+    pub(crate) async fn reaches(&self, rollover: &Value, phase: &str) -> Value {
         self.becomes(rollover, phase, |rollover| rollover["phase"] == phase).await
     }
 
     /// The rollover once `what` keeps it from moving on.
-    pub async fn blocked(&self, rollover: &Value, what: &str) -> Value {
+    pub(crate) async fn blocked(&self, rollover: &Value, what: &str) -> Value {
         let is_blocked =
             |rollover: &Value| rollover["blockedBy"].as_str().is_some_and(|by| by.contains(what));
         self.becomes(rollover, what, is_blocked).await
     }
 
     /// The rollover once its old key is accepted nowhere.
-    pub async fn is_cut_off(&self, rollover: &Value) -> Value {
+    pub(crate) async fn is_cut_off(&self, rollover: &Value) -> Value {
         let is_cut_off = |rollover: &Value| !rollover["cutOff"]["at"].is_null();
         self.becomes(rollover, "a cut-off", is_cut_off).await
     }
@@ -84,7 +84,7 @@ impl Served {
 }
 
 /// Where a rollover is inspected.
-pub fn path_of(rollover: &Value) -> String {
+pub(crate) fn path_of(rollover: &Value) -> String {
     format!("/admin/rollovers/{}", rollover["id"].as_str().unwrap())
 }
 

@@ -251,18 +251,25 @@ pub async fn fill(database: &Database, rows: u32) {
 }
 
 /// Each promise as a test on each database, migrated and otherwise empty. On one thread
-/// where what it traces is captured.
+/// where what it traces is captured; ignored where it needs another server that is not there.
 #[allow(unused_macros, reason = "some tests are on one database")]
 macro_rules! on_both_databases {
     (on one thread: $($promise:ident),* $(,)?) => {
-        on_both_databases!(@ "current_thread" $($promise),*);
+        on_both_databases!(@ "current_thread" [all(), ""] $($promise),*);
+    };
+    (with $server:ident, $why:literal: $($promise:ident),* $(,)?) => {
+        on_both_databases!(@ "multi_thread" [$server, $why] $($promise),*);
     };
     ($($promise:ident),* $(,)?) => {
-        on_both_databases!(@ "multi_thread" $($promise),*);
+        on_both_databases!(@ "multi_thread" [all(), ""] $($promise),*);
     };
-    (@ $flavor:tt $($promise:ident),*) => {
+    (@ $flavor:tt $if:tt $($promise:ident),*) => {
+        on_both_databases!(@each $flavor $($if $promise),*);
+    };
+    (@each $flavor:tt $([$has:meta, $why:literal] $promise:ident),*) => {
         mod sqlite {
             $(#[tokio::test(flavor = $flavor)]
+            #[cfg_attr(not($has), ignore = $why)]
             async fn $promise() {
                 let file = crate::support::sqlite::file();
                 let database = breeze_rollover::embed::Database::connect(&file.url(), 8).await.unwrap();
@@ -272,7 +279,10 @@ macro_rules! on_both_databases {
         }
         mod postgres {
             $(#[tokio::test(flavor = $flavor)]
-            #[cfg_attr(not(postgres_tests), ignore = "needs PostgreSQL; tests/run starts one")]
+            #[cfg_attr(
+                not(all(postgres_tests, $has)),
+                ignore = "needs PostgreSQL; tests/run starts one"
+            )]
             async fn $promise() {
                 let own = crate::support::postgres::database().await;
                 let database = breeze_rollover::embed::Database::connect(&own.url(), 8).await.unwrap();

@@ -9,6 +9,7 @@ mod data;
 mod extract;
 mod limits;
 mod middleware;
+mod outside;
 mod routes;
 mod serve;
 mod settings;

@@ -73,6 +73,7 @@ pub(crate) async fn run(environment: Environment, serve: Serve) -> anyhow::Resul
         .worker(WorkerSettings { range_lease: settings.lease * 2 / 3, ..Default::default() })
         .clock(Arc::clone(&clock))
         .counting(Arc::new(Counted { data: Arc::clone(&data), clock: Arc::clone(&clock) }))
+        .longest(Secret::TurnSecret, settings.outside.relay.ttl)
         .impact(Arc::new(sessions));
     if let Some(redis) = &settings.redis {
         setup = setup.provider(Arc::new(redis.clone()));
@@ -80,7 +81,7 @@ pub(crate) async fn run(environment: Environment, serve: Serve) -> anyhow::Resul
     if settings.accepts_while_fenced {
         setup = setup.accept_while_fenced();
     }
-    let rollovers = setup.start().await?;
+    let rollovers = settings.outside.clone().join(setup).start().await?;
     for note in rollovers.notes() {
         tracing::warn!("{note}");
     }
@@ -121,6 +122,7 @@ async fn answer_requests(
             settings.redis.as_ref().map(|redis| redis.connections(rollovers.replica().keychain())),
             settings.requests_per_minute,
         )),
+        outside: Arc::new(settings.outside.clone().clients(&rollovers.replica().keychain())),
     };
     let admin = Router::new().nest("/admin", rollovers.admin()?);
     let router = routes::router(app, rollovers.jwt()?, api_key, rollovers.sealed(), admin);

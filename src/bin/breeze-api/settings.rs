@@ -12,7 +12,10 @@ use breeze_rollover::{
 };
 use secrecy::SecretString;
 
-use crate::auth::{CookiePolicy, SameSite};
+use crate::{
+    auth::{CookiePolicy, SameSite},
+    outside::Outside,
+};
 
 /// The longest time that a request may take.
 pub(crate) const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
@@ -38,6 +41,8 @@ pub(crate) struct Settings {
     pub(crate) requests_per_minute: Option<u64>,
     /// Of the administrator that a first start creates.
     pub(crate) admin_email: String,
+    /// Outside providers.
+    pub(crate) outside: Outside,
 }
 
 /// The database alone: all that a command beside `serve` needs.
@@ -72,6 +77,7 @@ impl Settings {
             admin_email: reader
                 .text("BREEZE_ADMIN_EMAIL")
                 .unwrap_or_else(|| "admin@breeze.local".to_owned()),
+            outside: Outside::read(&mut reader),
         };
         if !settings.admin_email.contains('@') {
             reader.faults.push("BREEZE_ADMIN_EMAIL must be an e-mail address".to_owned());
@@ -94,13 +100,14 @@ impl std::error::Error for SettingsFaults {}
 
 const SECONDS: &str = "a whole number of seconds";
 
-struct Reader<'a> {
-    environment: &'a Environment,
-    faults: Vec<String>,
+/// Reads variables, and notes what is wrong with them.
+pub(crate) struct Reader<'a> {
+    pub(crate) environment: &'a Environment,
+    pub(crate) faults: Vec<String>,
 }
 
 impl Reader<'_> {
-    fn text(&mut self, name: &str) -> Option<String> {
+    pub(crate) fn text(&mut self, name: &str) -> Option<String> {
         match self.environment.lookup(name) {
             Ok(value) => value.map(|value| value.expose_text().trim().to_owned()),
             Err(fault) => {
@@ -111,7 +118,7 @@ impl Reader<'_> {
         .filter(|text| !text.is_empty())
     }
 
-    fn parsed<T: std::str::FromStr>(&mut self, name: &str, what: &str) -> Option<T> {
+    pub(crate) fn parsed<T: std::str::FromStr>(&mut self, name: &str, what: &str) -> Option<T> {
         let text = self.text(name)?;
         let parsed = text.parse().ok();
         if parsed.is_none() {
@@ -145,7 +152,7 @@ impl Reader<'_> {
         }
     }
 
-    fn seconds(&mut self, name: &str) -> Option<Duration> {
+    pub(crate) fn seconds(&mut self, name: &str) -> Option<Duration> {
         let seconds: std::num::NonZeroU32 = self.parsed(name, SECONDS)?;
         Some(Duration::from_secs(seconds.get().into()))
     }
@@ -169,7 +176,7 @@ impl Reader<'_> {
         CookiePolicy { same_site, is_secure }
     }
 
-    fn flag(&mut self, name: &str) -> bool {
+    pub(crate) fn flag(&mut self, name: &str) -> bool {
         matches!(self.text(name).as_deref(), Some("1" | "true"))
     }
 }

@@ -8,6 +8,7 @@ use crate::{
     auth::{CookiePolicy, Passwords},
     data::Data,
     limits::Limits,
+    outside::Clients,
     stopping::Stopping,
 };
 
@@ -22,4 +23,5 @@ pub(crate) struct App {
     pub(crate) cookies: CookiePolicy,
     pub(crate) stopping: Stopping,
     pub(crate) limits: Arc<Limits>,
+    pub(crate) outside: Arc<Clients>,
 }

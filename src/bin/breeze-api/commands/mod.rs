@@ -29,6 +29,8 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Serialize;
 
+use crate::outside::Outside;
+
 /// How complete a command was.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Exit {
@@ -115,9 +117,10 @@ pub(crate) async fn environment_keychain(database: &Database) -> anyhow::Result<
 pub(crate) fn setup(database: Database) -> Setup {
     let none =
         Lifetimes { access: Duration::ZERO, refresh: Duration::ZERO, viewer: Duration::ZERO };
-    Setup::new(database, Registry::breeze())
+    let setup = Setup::new(database, Registry::breeze())
         .name(format!("command {}", std::process::id()))
-        .lifetimes(none)
+        .lifetimes(none);
+    Outside::of(&Environment::process()).join(setup)
 }
 
 /// Whether what a rollover waits for goes away only when people act.

@@ -51,6 +51,7 @@ pub(crate) trait Data:
     + DiscoveryProfiles
     + TenantVariables
     + ApiKeys
+    + PasswordResets
     + fmt::Debug
     + Send
     + Sync
@@ -191,6 +192,33 @@ pub(crate) trait RefreshTokens {
 
     /// Revokes every token of a family.
     async fn revoke_family(&self, user_id: RowId, family: RowId) -> Result<(), DataError>;
+}
+
+/// A password reset that is about to be mailed.
+#[derive(Debug)]
+pub(crate) struct NewPasswordReset {
+    pub(crate) user_id: RowId,
+    /// SHA-256 of the token, in hexadecimal.
+    pub(crate) token_hash: String,
+    pub(crate) expires_at: Timestamp,
+}
+
+#[async_trait]
+pub(crate) trait PasswordResets {
+    /// Stores `reset` in place of one of the same user that expires by `replacing`.
+    /// Answers false when there is one that expires later.
+    async fn begin_password_reset(
+        &self,
+        reset: &NewPasswordReset,
+        replacing: Timestamp,
+    ) -> Result<bool, DataError>;
+
+    /// Whose reset `token_hash` is, once: of several that try at once, one is told.
+    async fn spend_password_reset(
+        &self,
+        token_hash: &str,
+        now: Timestamp,
+    ) -> Result<Option<RowId>, DataError>;
 }
 
 /// An SSO provider.

@@ -3,9 +3,15 @@
 mod account;
 mod answer;
 mod api_keys;
+mod assistant;
 mod auth;
+mod certificates;
 mod discovery_profiles;
+mod files;
 mod health;
+mod ice;
+mod messages;
+mod password_reset;
 mod row;
 mod sso_providers;
 mod tenant_variables;
@@ -39,10 +45,16 @@ pub(crate) fn router(
         .merge(discovery_profiles::routes())
         .merge(tenant_variables::routes())
         .merge(api_keys::routes())
+        .merge(assistant::routes())
+        .merge(certificates::routes())
+        .merge(files::routes())
+        .merge(messages::routes())
+        .merge(ice::routes())
         .route_layer(layers::from_fn_with_state(app.clone(), limit_requests))
         .route_layer(jwt);
     let by_key = api_keys::by_key().route_layer(api_key);
-    let api = known.merge(by_key).merge(auth::open()).layer(sealed);
+    let open = auth::open().merge(password_reset::routes());
+    let api = known.merge(by_key).merge(open).layer(sealed);
     Router::new()
         .nest("/api/v1", api)
         .merge(health::routes())

@@ -2,6 +2,7 @@
 
 mod api_keys;
 mod discovery_profiles;
+mod password_resets;
 mod refresh_tokens;
 mod sso_providers;
 mod tenant_variables;

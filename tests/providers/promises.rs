@@ -1,0 +1,175 @@
+//! What holds of every provider, on both databases.
+
+use std::time::Duration;
+
+use breeze_rollover::{
+    embed::Database,
+    keyring::{KeyState, sources::Environment},
+    operator::{Refusal, Request},
+    rollover::{Mode, Phase, Rollover},
+    store::Actor,
+};
+
+use crate::{
+    site::{Mood, World},
+    support::app::{TestApp, on_both_databases, request, setup, variables},
+};
+
+macro_rules! promises_of {
+    ($($provider:ident $([$($with:tt)*])?),*) => {$(
+        mod $provider {
+            use crate::support::app::on_both_databases;
+
+            promises_of!(@ $provider [$($($with)*)?]
+                a_value_of_another_form_is_refused_at_once,
+                a_value_that_the_provider_refuses_changes_nothing,
+                a_provider_that_gives_no_good_answer_changes_nothing,
+                a_dry_run_tries_the_value_and_changes_nothing,
+                a_new_credential_takes_over_and_the_old_one_is_revoked,
+            );
+        }
+    )*};
+    (@ $provider:ident [$($with:tt)*] $($promise:ident),* $(,)?) => {
+        $(async fn $promise(database: breeze_rollover::embed::Database) {
+            crate::promises::$promise(database, crate::$provider::world().await).await;
+        })*
+        on_both_databases!($($with)* $($promise),*);
+    };
+}
+promises_of!(
+    anthropic, cloudflare, s3, resend, mailgun, twilio,
+    smtp [with smtp_tests, "needs aiosmtpd; tests/run installs it":]
+);
+
+pub async fn start(database: Database, world: &World) -> TestApp {
+    let known = variables().into_iter().map(|(name, value)| (name, value.to_owned()));
+    let environment = Environment::given(known.chain(world.variables.clone()));
+    let setup = setup(&database).environment(environment).provider(world.provider.clone());
+    TestApp::join(setup, database).await
+}
+
+pub fn rollover(world: &World, value: &str) -> Request {
+    Request {
+        value: Some(value.to_owned().into()),
+        ..request(world.provider.secret(), Mode::Graceful)
+    }
+}
+
+async fn a_value_of_another_form_is_refused_at_once(database: Database, world: World) {
+    let app = start(database, &world).await;
+    let refused = app.begin(rollover(&world, world.malformed)).await;
+    assert!(matches!(refused, Err(Refusal::Form(_))), "{refused:?}");
+    nothing_has_changed(&app, &world, None).await;
+}
+
+async fn a_value_that_the_provider_refuses_changes_nothing(database: Database, world: World) {
+    let app = start(database, &world).await;
+    let begun = app.begin(rollover(&world, &(world.unknown)(0))).await.unwrap();
+    let given_up = app.reaches(begun.id, Phase::Abandoned).await;
+    let told = given_up.blocked_by.clone().unwrap();
+    assert!(told.starts_with("the provider refused the credential: "), "{told}");
+    nothing_has_changed(&app, &world, Some(given_up)).await;
+}
+
+async fn a_provider_that_gives_no_good_answer_changes_nothing(database: Database, world: World) {
+    let Some(site) = &world.site else { return };
+    let app = start(database, &world).await;
+    let moods = [
+        (Mood::Hanging, "no answer in time"),
+        (Mood::Nonsense, "something unexpected"),
+        (Mood::OtherJson, "something unexpected"),
+        (Mood::Endless, "more than 1048576 bytes"),
+        (Mood::Overloaded, "503"),
+        (Mood::Redirecting, "307"),
+        (Mood::Echoing, "[withheld]"),
+    ];
+    for (mood, words) in moods {
+        site.is(mood);
+        let begun = app.begin(rollover(&world, &world.new)).await.unwrap();
+        let given_up = app.reaches(begun.id, Phase::Abandoned).await;
+        let told = given_up.blocked_by.clone().unwrap();
+        assert!(told.contains(words), "{mood:?}: {told}");
+        nothing_has_changed(&app, &world, Some(given_up)).await;
+    }
+    // The very value that was tried in vain is as good as before.
+    site.is(Mood::Well);
+    let begun = app.begin(rollover(&world, &world.new)).await.unwrap();
+    while app.rollover(begun.id).await.probed_at.is_none() {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+async fn a_dry_run_tries_the_value_and_changes_nothing(database: Database, world: World) {
+    let app = start(database, &world).await;
+    let dry = |value: &str| Request { dry_run: true, ..rollover(&world, value) };
+    let refused = app.begin(dry(&(world.unknown)(0))).await.unwrap_err();
+    assert!(matches!(refused, Refusal::Probe(_)), "{refused:?}");
+    assert_tells_no_secret(&world, &refused.to_string());
+    let begun = app.begin(dry(&world.new)).await.unwrap();
+    let rehearsed = app.reaches(begun.id, Phase::Rehearsed).await;
+    nothing_has_changed(&app, &world, Some(rehearsed)).await;
+}
+
+async fn a_new_credential_takes_over_and_the_old_one_is_revoked(database: Database, world: World) {
+    let app = start(database, &world).await;
+    let secret = world.provider.secret();
+    let begun = app.begin(rollover(&world, &world.new)).await.unwrap();
+    if !world.revokes {
+        app.blocked(begun.id, "/revoked").await;
+        assert_eq!(app.key_state(secret, &begun.from_key).await, KeyState::Retiring);
+        app.rollovers
+            .operator()
+            .revoked(begun.id, Actor::System, "deleted in the console")
+            .await
+            .unwrap();
+    }
+    let retired = app.reaches(begun.id, Phase::Retired).await;
+    let new = retired.to_key.clone().unwrap();
+    assert_eq!(app.key_state(secret, &new).await, KeyState::Primary);
+    assert_eq!(app.key_state(secret, &retired.from_key).await, KeyState::Retired);
+    assert_tells_no_secret(&world, &format!("{retired:?} {}", trail(&app).await));
+}
+
+/// The old credential is primary as before, and nobody tells a secret.
+async fn nothing_has_changed(app: &TestApp, world: &World, rollover: Option<Rollover>) {
+    let custody = app.database.store().custody().await.unwrap();
+    let of_it = || custody.keys.iter().filter(|key| key.secret == world.provider.secret());
+    assert_eq!(of_it().filter(|key| key.state == KeyState::Primary).count(), 1);
+    assert_eq!(of_it().filter(|key| key.state.accepts()).count(), 1, "the old one alone");
+    let chain = app.rollovers.replica().keychain().load_full();
+    let primary = chain.verbatim(world.provider.secret()).unwrap().primary();
+    assert_eq!(Some(primary.id()), of_it().find(|k| k.state == KeyState::Primary).map(|k| &k.id));
+    assert_tells_no_secret(world, &format!("{rollover:?} {}", trail(app).await));
+}
+
+#[track_caller]
+pub fn assert_tells_no_secret(world: &World, told: &str) {
+    for secret in &world.secrets {
+        assert!(!told.contains(secret), "`{secret}` is told: {told}");
+        let base64 = base64_simd::STANDARD.encode_to_string(secret);
+        assert!(!told.contains(base64.trim_end_matches('=')), "`{secret}` is told: {told}");
+    }
+}
+
+/// Everything that the audit trail says.
+async fn trail(app: &TestApp) -> String {
+    let entries = app.database.store().audit(None, 200).await.unwrap();
+    assert!(!entries.is_empty());
+    format!("{entries:?}")
+}
+
+on_both_databases!(a_process_that_does_not_know_the_provider_spoils_nothing);
+
+async fn a_process_that_does_not_know_the_provider_spoils_nothing(database: Database) {
+    let world = crate::anthropic::world().await;
+    let known = variables().into_iter().map(|(name, value)| (name, value.to_owned()));
+    let environment = Environment::given(known.chain(world.variables.clone()));
+    let unaware = setup(&database).environment(environment);
+    let unaware = TestApp::join(unaware, database.clone()).await;
+    let begun = unaware.begin(rollover(&world, &world.new)).await.unwrap();
+    unaware.blocked(begun.id, "not set up with the provider").await;
+
+    let aware = start(database, &world).await;
+    aware.rollovers.operator().worker().drive(begun.id).await.unwrap();
+    aware.blocked(begun.id, "/revoked").await;
+}
