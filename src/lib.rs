@@ -7,6 +7,7 @@
 
 #[cfg(feature = "admin")]
 pub mod admin;
+pub mod audit;
 pub mod catalog;
 pub mod clock;
 pub mod column;

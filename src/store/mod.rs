@@ -24,11 +24,13 @@ pub mod sqlite;
 pub mod step;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 mod stored;
+mod verify;
 
 use std::{collections::BTreeMap, fmt, time::Duration};
 
 use async_trait::async_trait;
 use futures_util::{StreamExt, stream};
+use uuid::Uuid;
 
 pub use error::StoreError;
 pub use guard::{GUARD_CONSTRAINT, Guarding, TableGuard};
@@ -41,8 +43,10 @@ pub use rows::{
     ColumnCensus, ColumnFault, Row, Rows, SAMPLE, Survey, TableShape, Update, Window, Written,
 };
 pub use signals::{Signal, Signals};
+pub use verify::verify_audit;
 
 use crate::{
+    audit::Step,
     catalog::Secret,
     clock::Timestamp,
     column::{Registry, Table},
@@ -194,14 +198,26 @@ pub trait Store: Rows + fmt::Debug + Send + Sync + 'static {
     async fn release_quarantine(&self, table: &str, before: Timestamp) -> Result<u64, StoreError>;
 
     /// Adds one entry to the audit trail outside any change (a refused call).
-    async fn record(&self, entry: &AuditEntry) -> Result<(), StoreError>;
+    async fn record(&self, entry: &AuditEntry) -> Result<(), StoreError> {
+        self.record_for(None, entry).await
+    }
+
+    /// Adds one entry to the audit trail of an organisation, or of none.
+    async fn record_for(&self, org: Option<Uuid>, entry: &AuditEntry) -> Result<(), StoreError>;
 
     /// The audit trail, newest first by time and then id, before `before` if given.
     async fn audit(
         &self,
-        before: Option<uuid::Uuid>,
+        before: Option<Uuid>,
         limit: u32,
     ) -> Result<Vec<AuditRecord>, StoreError>;
+
+    /// Walks through the audit trail as it is at one moment: every link in order, then
+    /// every entry that has none. Pages of it are held, never the whole.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database does not answer; the walk ends there.
+    async fn walk_audit(&self, see: &mut (dyn FnMut(Step) + Send)) -> Result<(), StoreError>;
 
     /// How the guard stands to each registered table, and to others that it is on.
     ///

@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use breeze_rollover::{
+    audit::Step,
     catalog::Secret,
     clock::Timestamp,
     column::{Aim, Registry, RowKey},
@@ -260,8 +261,8 @@ impl<S: Script> Store for Double<S> {
         self.scripted(Call::ReleaseQuarantine, real).await
     }
 
-    async fn record(&self, entry: &AuditEntry) -> Result<(), StoreError> {
-        self.scripted(Call::Record, || self.real.record(entry)).await
+    async fn record_for(&self, org: Option<Uuid>, entry: &AuditEntry) -> Result<(), StoreError> {
+        self.scripted(Call::Record, || self.real.record_for(org, entry)).await
     }
 
     async fn audit(
@@ -270,5 +271,9 @@ impl<S: Script> Store for Double<S> {
         limit: u32,
     ) -> Result<Vec<AuditRecord>, StoreError> {
         self.real.audit(before, limit).await
+    }
+
+    async fn walk_audit(&self, see: &mut (dyn FnMut(Step) + Send)) -> Result<(), StoreError> {
+        self.real.walk_audit(see).await
     }
 }

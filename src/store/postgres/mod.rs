@@ -36,6 +36,7 @@ use login::{Login, RoleLogin};
 pub use pool::Pool;
 
 use super::{
+    Step,
     Acceptor, AuditEntry, AuditRecord, Beat, Change, Committed, Custody, Epoch, Fingerprint, KeyId,
     Lease, PassProgress, Quarantined, Range, ReplicaId, ReplicaRecord, Rollover, RolloverId,
     Secret, Signals, Store, StoreError, TableGuard, Timestamp,
@@ -282,9 +283,9 @@ impl Store for PgStore {
         passes::release_quarantine(&self.pool, table, before).await
     }
 
-    async fn record(&self, entry: &AuditEntry) -> Result<(), StoreError> {
+    async fn record_for(&self, org: Option<Uuid>, entry: &AuditEntry) -> Result<(), StoreError> {
         let mut transaction = self.pool.begin().await?;
-        audit::insert(&mut transaction, std::slice::from_ref(entry)).await?;
+        audit::insert(&mut transaction, org, std::slice::from_ref(entry)).await?;
         Ok(transaction.commit().await?)
     }
 
@@ -294,6 +295,10 @@ impl Store for PgStore {
         limit: u32,
     ) -> Result<Vec<AuditRecord>, StoreError> {
         audit::page(&self.pool, before, limit).await
+    }
+
+    async fn walk_audit(&self, see: &mut (dyn FnMut(Step) + Send)) -> Result<(), StoreError> {
+        audit::walk(&self.pool, see).await
     }
 
     async fn guard(&self, registry: &Registry) -> Result<Vec<TableGuard>, StoreError> {

@@ -30,6 +30,7 @@ use uuid::Uuid;
 pub(super) use error::cause;
 
 use super::{
+    Step,
     Acceptor, AuditEntry, AuditRecord, Beat, Change, Committed, Custody, Epoch, Fingerprint, KeyId,
     Lease, PassProgress, Quarantined, Range, ReplicaId, ReplicaRecord, Rollover, RolloverId,
     Secret, Signal, Signals, Store, StoreError, Timestamp,
@@ -259,9 +260,9 @@ impl Store for SqliteStore {
         passes::release_quarantine(&self.pool, table, before).await
     }
 
-    async fn record(&self, entry: &AuditEntry) -> Result<(), StoreError> {
+    async fn record_for(&self, org: Option<Uuid>, entry: &AuditEntry) -> Result<(), StoreError> {
         let mut transaction = self.pool.begin_with(BEGIN_WRITING).await?;
-        audit::insert(&mut transaction, std::slice::from_ref(entry)).await?;
+        audit::insert(&mut transaction, org, std::slice::from_ref(entry)).await?;
         Ok(transaction.commit().await?)
     }
 
@@ -271,5 +272,9 @@ impl Store for SqliteStore {
         limit: u32,
     ) -> Result<Vec<AuditRecord>, StoreError> {
         audit::page(&self.pool, before, limit).await
+    }
+
+    async fn walk_audit(&self, see: &mut (dyn FnMut(Step) + Send)) -> Result<(), StoreError> {
+        audit::walk(&self.pool, see).await
     }
 }

@@ -1,6 +1,7 @@
 //! The commands beside `serve`: each prints for people, or one JSON object with
 //! `--json`, and tells by its exit code how complete it was.
 
+pub(crate) mod audit;
 pub(crate) mod census;
 pub(crate) mod demo;
 pub(crate) mod guard;
@@ -34,7 +35,7 @@ use serde::Serialize;
 pub(crate) enum Exit {
     /// All of it.
     Complete,
-    /// All but rows that no key opens, or that are still stale.
+    /// All but rows that no key opens, or that are still stale; or a trail that is broken.
     Incomplete,
 }
 
