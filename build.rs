@@ -3,8 +3,8 @@
 //!
 //! Its effect is `cfg(postgres_tests)`, set while `BREEZE_TEST_POSTGRES` is set, and
 //! `cfg(pgbouncer_tests)`, set while `BREEZE_TEST_PGBOUNCER` is: without it, a test that
-//! needs one is reported as ignored. So it is with `cfg(redis_tests)`, for tests that start
-//! a Redis server of their own. The server itself is in `BREEZE_TEST_POSTGRES_URL`,
+//! needs one is reported as ignored. So it is with `cfg(redis_tests)` and
+//! `cfg(prometheus_tests)`, for tests that start such a server of their own. The server itself is in `BREEZE_TEST_POSTGRES_URL`,
 //! and the pooler's port in `BREEZE_TEST_PGBOUNCER_PORT`, read when a test runs: a new
 //! one builds nothing.
 
@@ -12,6 +12,7 @@ fn main() {
     println!("cargo::rustc-check-cfg=cfg(postgres_tests)");
     println!("cargo::rustc-check-cfg=cfg(pgbouncer_tests)");
     println!("cargo::rustc-check-cfg=cfg(redis_tests)");
+    println!("cargo::rustc-check-cfg=cfg(prometheus_tests)");
     // The migrations are embedded.
     println!("cargo::rerun-if-changed=migrations");
     println!("cargo::rerun-if-env-changed=BREEZE_TEST_POSTGRES");
@@ -21,6 +22,10 @@ fn main() {
     println!("cargo::rerun-if-env-changed=BREEZE_TEST_REDIS");
     if std::env::var_os("BREEZE_TEST_REDIS").is_some() {
         println!("cargo::rustc-cfg=redis_tests");
+    }
+    println!("cargo::rerun-if-env-changed=BREEZE_TEST_PROMETHEUS");
+    if std::env::var_os("BREEZE_TEST_PROMETHEUS").is_some() {
+        println!("cargo::rustc-cfg=prometheus_tests");
     }
     println!("cargo::rerun-if-env-changed=BREEZE_TEST_PGBOUNCER");
     if std::env::var_os("BREEZE_TEST_PGBOUNCER").is_some() {

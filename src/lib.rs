@@ -15,9 +15,12 @@ pub mod column;
 pub mod embed;
 pub mod envelope;
 pub mod ids;
+pub mod incident;
 pub mod keyring;
 pub mod layer;
 pub mod material;
+#[cfg(feature = "metrics")]
+pub mod metrics;
 #[cfg(feature = "worker")]
 pub mod operator;
 pub mod problem;
@@ -26,6 +29,7 @@ pub mod provider;
 #[cfg(feature = "store")]
 pub mod replica;
 pub mod rollover;
+pub mod schedule;
 #[cfg(feature = "store")]
 pub mod store;
 pub mod token;

@@ -126,7 +126,8 @@ pub(super) async fn record(
     let actor = match who {
         Some(actor) => actor,
         None => {
-            let mut strangers = admin.guard.strangers.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut strangers =
+                admin.guard.strangers.lock().unwrap_or_else(PoisonError::into_inner);
             let Some(untold) = strangers.one_more(now) else { return response };
             details["caller"] = "anonymous".into();
             if untold > 0 {
@@ -152,6 +153,7 @@ pub(super) async fn record(
         },
     };
     if let Err(error) = replica.store().record(&entry).await {
+        admin.operator.note_unaudited();
         tracing::error!(%error, "an admin call is missing from the audit trail");
     }
     response
@@ -167,9 +169,9 @@ fn endpoint(request: &Request) -> String {
         if pattern.starts_with('{') && is_harmless { part.to_owned() } else { pattern.to_owned() }
     };
     // The router that this one is nested in takes its prefix off the path, not off the
-    // pattern: both are told apart from their ends.
-    let parts = matched.as_str().rsplit('/').zip(request.uri().path().rsplit('/')).map(told);
-    let mut parts: Vec<_> = parts.collect();
+    // pattern: both are read from their ends.
+    let path = request.uri().path().rsplit('/').chain(std::iter::repeat(""));
+    let mut parts: Vec<_> = matched.as_str().rsplit('/').zip(path).map(told).collect();
     parts.reverse();
     parts.join("/")
 }

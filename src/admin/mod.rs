@@ -10,6 +10,12 @@
 //! | `POST /rollovers/{id}/retire` | retires the old key, if nothing needs it |
 //! | `POST /rollovers/{id}/revoked` | notes that the old credential is revoked at its provider |
 //! | `POST /rollovers/{id}/destroy` | erases the retired key, after the backup horizon |
+//! | `PUT /schedule/{secret}` | sets how many days one key of it should serve |
+//! | `GET /health` | what would keep a rollover from beginning |
+//! | `POST /incidents` | plans an emergency: 201 with a `Location`; nothing is done yet |
+//! | `GET /incidents`, `GET /incidents/{id}` | lists them; one with its plan |
+//! | `POST /incidents/{id}/confirm`, `cancel` | carries the plan out, or drops it |
+//! | `GET /incidents/{id}/report` | the report, as JSON or `text/markdown` |
 //! | `GET /census` | what every registered column holds, by form and key |
 //! | `GET /replicas` | who serves, how far each is, and what is awaited from it |
 //! | `POST /replicas/{id}/deregister` | notes that one without a lease is stopped for good |
@@ -26,6 +32,7 @@
 
 mod body;
 mod guard;
+mod operations;
 mod problem;
 mod replicas;
 mod rollovers;
@@ -35,7 +42,7 @@ use std::sync::Arc;
 
 use axum::{
     Router, middleware,
-    routing::{get, post},
+    routing::{get, post, put},
 };
 
 use crate::{
@@ -76,6 +83,13 @@ pub fn router(operator: Operator) -> Result<Router, NoKeyring> {
         .route("/rollovers/{id}/retire", post(rollovers::retire))
         .route("/rollovers/{id}/revoked", post(rollovers::revoked))
         .route("/rollovers/{id}/destroy", post(rollovers::destroy))
+        .route("/schedule/{secret}", put(operations::set_interval))
+        .route("/health", get(operations::health))
+        .route("/incidents", get(operations::list).post(operations::open))
+        .route("/incidents/{id}", get(operations::inspect))
+        .route("/incidents/{id}/confirm", post(operations::confirm))
+        .route("/incidents/{id}/cancel", post(operations::cancel))
+        .route("/incidents/{id}/report", get(operations::report))
         .fallback(|| async {
             Problem::not_found("there is no such admin endpoint; the README lists them")
         })

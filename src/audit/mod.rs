@@ -171,7 +171,9 @@ impl fmt::Display for Break {
             Fault::Unchained => {
                 f.write_str(" is in no chain: it was written past it, or its link is missing")
             }
-            Fault::End => f.write_str(" was the end of the chain at an earlier check, and is missing"),
+            Fault::End => {
+                f.write_str(" was the end of the chain at an earlier check, and is missing")
+            }
         }
     }
 }

@@ -45,7 +45,12 @@ impl Verifier {
         match step {
             Step::Link(link) => self.see_link(link),
             Step::Unchained { entry_id, org } => {
-                self.add(Break { org, chain_seq: None, entry: Some(entry_id), fault: Fault::Unchained });
+                self.add(Break {
+                    org,
+                    chain_seq: None,
+                    entry: Some(entry_id),
+                    fault: Fault::Unchained,
+                });
             }
         }
     }
@@ -74,9 +79,11 @@ impl Verifier {
             self.add(at(&link, Fault::LinkAltered));
         }
         self.see_place(&link);
-        if self.noted.get(&link.seq).is_some_and(|head| {
-            head.org == link.org && head.chain_checksum == link.chain
-        }) {
+        if self
+            .noted
+            .get(&link.seq)
+            .is_some_and(|head| head.org == link.org && head.chain_checksum == link.chain)
+        {
             self.noted.remove(&link.seq);
         }
         self.heads.insert(link.org, (link.seq, link.chain));
@@ -190,7 +197,15 @@ mod tests {
             entry.checksum = Some(content.clone());
             let chain = link_checksum(prev.as_deref(), &content);
             let prev = prev.replace(chain.clone());
-            Link { seq: n, entry_id: entry.id.clone(), org: org.clone(), content, prev, chain, entry: Some(entry) }
+            Link {
+                seq: n,
+                entry_id: entry.id.clone(),
+                org: org.clone(),
+                content,
+                prev,
+                chain,
+                entry: Some(entry),
+            }
         };
         (1..=length).map(link).collect()
     }
@@ -242,10 +257,7 @@ mod tests {
             (links[2].seq, links[3].seq) = (3, 4);
         };
         let after = |seq| Fault::Reordered { belongs_after: Some(seq) };
-        assert_eq!(
-            broken(&swap),
-            [(Some(3), after(4)), (Some(4), after(2)), (Some(5), after(3))]
-        );
+        assert_eq!(broken(&swap), [(Some(3), after(4)), (Some(4), after(2)), (Some(5), after(3))]);
         let forge = |links: &mut Vec<Link>| links[4].chain = "forged".to_owned();
         assert_eq!(broken(&forge), [(Some(5), Fault::LinkAltered)]);
     }

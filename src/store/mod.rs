@@ -12,6 +12,7 @@ mod batches;
 pub mod custody;
 mod error;
 mod guard;
+mod operations;
 #[cfg(feature = "postgres")]
 pub mod postgres;
 mod record;
@@ -34,6 +35,7 @@ use uuid::Uuid;
 
 pub use error::StoreError;
 pub use guard::{GUARD_CONSTRAINT, Guarding, TableGuard};
+pub use operations::{Claim, Operations};
 pub use record::{
     Acceptors, Actor, AuditEntry, AuditRecord, Beat, Change, Committed, Custody, KeyChange,
     KeyRecord, Lease, NewRange, Outcome, PassProgress, Progress, Quarantined, Range, ReplicaRecord,
@@ -57,7 +59,7 @@ use crate::{
 
 /// Keys, rollovers, replicas, passes and the audit trail.
 #[async_trait]
-pub trait Store: Rows + fmt::Debug + Send + Sync + 'static {
+pub trait Store: Rows + Operations + fmt::Debug + Send + Sync + 'static {
     /// The present epoch alone: one indexed read, polled by every replica.
     async fn epoch(&self) -> Result<Epoch, StoreError>;
 
@@ -206,11 +208,8 @@ pub trait Store: Rows + fmt::Debug + Send + Sync + 'static {
     async fn record_for(&self, org: Option<Uuid>, entry: &AuditEntry) -> Result<(), StoreError>;
 
     /// The audit trail, newest first by time and then id, before `before` if given.
-    async fn audit(
-        &self,
-        before: Option<Uuid>,
-        limit: u32,
-    ) -> Result<Vec<AuditRecord>, StoreError>;
+    async fn audit(&self, before: Option<Uuid>, limit: u32)
+    -> Result<Vec<AuditRecord>, StoreError>;
 
     /// Walks through the audit trail as it is at one moment: every link in order, then
     /// every entry that has none. Pages of it are held, never the whole.

@@ -8,10 +8,7 @@ use crate::audit::{Report, Verifier};
 ///
 /// # Errors
 /// [`StoreError`] when the database does not answer: then nothing is known.
-pub async fn verify_audit(
-    store: &dyn Store,
-    mut verifier: Verifier,
-) -> Result<Report, StoreError> {
+pub async fn verify_audit(store: &dyn Store, mut verifier: Verifier) -> Result<Report, StoreError> {
     store.walk_audit(&mut |step| verifier.see(step)).await?;
     if verifier.seeks() {
         store.walk_audit(&mut |step| verifier.seek(&step)).await?;

@@ -172,6 +172,13 @@ impl Api {
         self.log_in(json!({ "email": email, "password": password })).await.expect(200)
     }
 
+    /// Ends it, and hands its database on.
+    pub async fn stop(self) -> Db {
+        let ended = self.process.terminate().await;
+        assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+        self.db
+    }
+
     /// Ends it as an orchestrator does. Nothing secret is in its log.
     pub async fn end(self) {
         let ended = self.process.terminate().await;

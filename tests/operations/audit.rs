@@ -126,7 +126,8 @@ async fn each_kind_of_tampering_is_named(api: &Api) {
         format!("DELETE FROM public.audit_log_chain WHERE chain_seq = {}", first + 13),
         format!("UPDATE public.audit_logs SET org_id = NULL WHERE {}", entry_at(first + 16)),
     ];
-    let entry = api.db.texts("SELECT CAST(id AS text) FROM audit_logs WHERE action = 'test.1'").await;
+    let entry =
+        api.db.texts("SELECT CAST(id AS text) FROM audit_logs WHERE action = 'test.1'").await;
     tamper(&api.db, &statements.join(";")).await;
 
     let verified = verify(api, &[]).await;

@@ -12,6 +12,11 @@ mod support;
 #[path = "../api/app.rs"]
 mod app;
 mod audit;
+mod health;
+mod incidents;
+mod intervals;
+mod metrics;
+mod schedule;
 
 /// Runs a scenario of one name on both databases.
 macro_rules! on_both_databases {

@@ -6,6 +6,7 @@ mod auth;
 mod commands;
 mod data;
 mod extract;
+mod impact;
 mod limits;
 mod middleware;
 mod routes;

@@ -15,6 +15,7 @@ mod guard;
 mod keys;
 mod listen;
 pub(crate) mod login;
+mod operations;
 pub(crate) mod passes;
 mod pool;
 mod replicas;
@@ -31,15 +32,16 @@ use sqlx::{
 };
 use uuid::Uuid;
 
+use crate::incident::Incident;
+
 pub(super) use error::cause;
 use login::{Login, RoleLogin};
 pub use pool::Pool;
 
 use super::{
-    Step,
-    Acceptor, AuditEntry, AuditRecord, Beat, Change, Committed, Custody, Epoch, Fingerprint, KeyId,
-    Lease, PassProgress, Quarantined, Range, ReplicaId, ReplicaRecord, Rollover, RolloverId,
-    Secret, Signals, Store, StoreError, TableGuard, Timestamp,
+    Acceptor, AuditEntry, AuditRecord, Beat, Change, Claim, Committed, Custody, Epoch, Fingerprint,
+    KeyId, Lease, Operations, PassProgress, Quarantined, Range, ReplicaId, ReplicaRecord, Rollover,
+    RolloverId, Secret, Signals, Step, Store, StoreError, TableGuard, Timestamp,
 };
 use crate::{
     column::{Registry, Table},
@@ -332,5 +334,55 @@ mod tests {
         for text in [format!("{store:?}"), format!("{refused:?}"), refused.to_string()] {
             assert!(!text.contains("hunter2"), "{text}");
         }
+    }
+}
+
+#[async_trait]
+impl Operations for PgStore {
+    async fn intervals(&self) -> Result<BTreeMap<Secret, Duration>, StoreError> {
+        operations::intervals(&self.pool).await
+    }
+
+    async fn set_interval(
+        &self,
+        secret: Secret,
+        days: Option<u32>,
+        entry: &AuditEntry,
+    ) -> Result<(), StoreError> {
+        operations::set_interval(&self.pool, secret, days, entry).await
+    }
+
+    async fn claim(&self, job: &str, day: i64, lease: Duration) -> Result<Claim, StoreError> {
+        operations::claim(&self.pool, job, day, lease).await
+    }
+
+    async fn finish(
+        &self,
+        job: &str,
+        day: i64,
+        at: Timestamp,
+        entry: &AuditEntry,
+    ) -> Result<bool, StoreError> {
+        operations::finish(&self.pool, job, day, at, entry).await
+    }
+
+    async fn incident(&self, id: Uuid) -> Result<Option<Incident>, StoreError> {
+        operations::incident(&self.pool, id).await
+    }
+
+    async fn incidents(&self, limit: u32) -> Result<Vec<Incident>, StoreError> {
+        operations::incidents(&self.pool, limit).await
+    }
+
+    async fn open_incident(&self) -> Result<Option<Incident>, StoreError> {
+        operations::open_incident(&self.pool).await
+    }
+
+    async fn put_incident(
+        &self,
+        incident: &Incident,
+        entries: &[AuditEntry],
+    ) -> Result<bool, StoreError> {
+        operations::put_incident(&self.pool, incident, entries).await
     }
 }

@@ -125,11 +125,8 @@ pub(super) async fn walk(
     let mut snapshot = pool.begin().await?;
     let mut after = i64::MIN;
     loop {
-        let links: Vec<LinkRow> = sqlx::query_as(LINKS)
-            .bind(after)
-            .bind(WALK)
-            .fetch_all(&mut *snapshot)
-            .await?;
+        let links: Vec<LinkRow> =
+            sqlx::query_as(LINKS).bind(after).bind(WALK).fetch_all(&mut *snapshot).await?;
         let Some(last) = links.last() else { break };
         after = last.chain_seq;
         links.into_iter().for_each(|link| see(link.into()));

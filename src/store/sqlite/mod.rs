@@ -10,6 +10,7 @@ mod audit;
 mod commit;
 mod error;
 mod keys;
+mod operations;
 pub(crate) mod passes;
 mod replicas;
 mod rollovers;
@@ -27,13 +28,14 @@ use sqlx::{
 use tokio::sync::broadcast;
 use uuid::Uuid;
 
+use crate::incident::Incident;
+
 pub(super) use error::cause;
 
 use super::{
-    Step,
-    Acceptor, AuditEntry, AuditRecord, Beat, Change, Committed, Custody, Epoch, Fingerprint, KeyId,
-    Lease, PassProgress, Quarantined, Range, ReplicaId, ReplicaRecord, Rollover, RolloverId,
-    Secret, Signal, Signals, Store, StoreError, Timestamp,
+    Acceptor, AuditEntry, AuditRecord, Beat, Change, Claim, Committed, Custody, Epoch, Fingerprint,
+    KeyId, Lease, Operations, PassProgress, Quarantined, Range, ReplicaId, ReplicaRecord, Rollover,
+    RolloverId, Secret, Signal, Signals, Step, Store, StoreError, Timestamp,
 };
 
 /// How a transaction that writes begins: with the write lock, for which it waits.
@@ -276,5 +278,55 @@ impl Store for SqliteStore {
 
     async fn walk_audit(&self, see: &mut (dyn FnMut(Step) + Send)) -> Result<(), StoreError> {
         audit::walk(&self.pool, see).await
+    }
+}
+
+#[async_trait]
+impl Operations for SqliteStore {
+    async fn intervals(&self) -> Result<BTreeMap<Secret, Duration>, StoreError> {
+        operations::intervals(&self.pool).await
+    }
+
+    async fn set_interval(
+        &self,
+        secret: Secret,
+        days: Option<u32>,
+        entry: &AuditEntry,
+    ) -> Result<(), StoreError> {
+        operations::set_interval(&self.pool, secret, days, entry).await
+    }
+
+    async fn claim(&self, job: &str, day: i64, lease: Duration) -> Result<Claim, StoreError> {
+        operations::claim(&self.pool, job, day, lease).await
+    }
+
+    async fn finish(
+        &self,
+        job: &str,
+        day: i64,
+        at: Timestamp,
+        entry: &AuditEntry,
+    ) -> Result<bool, StoreError> {
+        operations::finish(&self.pool, job, day, at, entry).await
+    }
+
+    async fn incident(&self, id: Uuid) -> Result<Option<Incident>, StoreError> {
+        operations::incident(&self.pool, id).await
+    }
+
+    async fn incidents(&self, limit: u32) -> Result<Vec<Incident>, StoreError> {
+        operations::incidents(&self.pool, limit).await
+    }
+
+    async fn open_incident(&self) -> Result<Option<Incident>, StoreError> {
+        operations::open_incident(&self.pool).await
+    }
+
+    async fn put_incident(
+        &self,
+        incident: &Incident,
+        entries: &[AuditEntry],
+    ) -> Result<bool, StoreError> {
+        operations::put_incident(&self.pool, incident, entries).await
     }
 }

@@ -116,16 +116,19 @@ mod tests {
 
     #[test]
     fn a_long_name_is_cut_and_the_timestamp_has_microseconds() {
-        let row = NewAuditRow::of(None, &AuditEntry {
-            at: Timestamp::from_millis(1_790_000_000_123),
-            actor: Actor::User { id: Uuid::nil(), email: Some("é".repeat(300)) },
-            action: "rollover.begin".to_owned(),
-            resource_type: "rollover",
-            resource_id: None,
-            resource_name: Some("n".repeat(256)),
-            details: serde_json::Value::Null,
-            outcome: Outcome::Denied,
-        });
+        let row = NewAuditRow::of(
+            None,
+            &AuditEntry {
+                at: Timestamp::from_millis(1_790_000_000_123),
+                actor: Actor::User { id: Uuid::nil(), email: Some("é".repeat(300)) },
+                action: "rollover.begin".to_owned(),
+                resource_type: "rollover",
+                resource_id: None,
+                resource_name: Some("n".repeat(256)),
+                details: serde_json::Value::Null,
+                outcome: Outcome::Denied,
+            },
+        );
         assert_eq!(row.timestamp, "2026-09-21T14:13:20.123000Z");
         assert_eq!(row.actor_email.unwrap().chars().count(), 255);
         assert_eq!(row.resource_name.unwrap().len(), 255);

@@ -62,7 +62,7 @@ pub(crate) fn parsed<T: FromStr>(
     text.parse().map_err(|_| corrupt(table, field))
 }
 
-fn from_json<T: serde::de::DeserializeOwned>(
+pub(crate) fn from_json<T: serde::de::DeserializeOwned>(
     table: &'static str,
     field: &'static str,
     json: &str,

@@ -8,7 +8,7 @@ use breeze_rollover::{
     catalog::Secret,
     envelope::Target,
     ids::RolloverId,
-    operator::{Operator, Request, RolloverView},
+    operator::{Check, Operator, Request, RolloverView},
     rollover::{Mode, Phase},
     store::Actor,
 };
@@ -41,6 +41,9 @@ pub(crate) struct Rollover {
     /// Run beside another secret's rollover.
     #[arg(long)]
     alongside: bool,
+    /// Begin although this health check fails: database, replicas, quarantine, queue.
+    #[arg(long, value_name = "CHECK")]
+    force: Vec<Check>,
     /// One JSON object on standard output, and nothing else there.
     #[arg(long)]
     json: bool,
@@ -70,6 +73,7 @@ async fn carry_out(operator: &Operator, command: &Rollover) -> anyhow::Result<Ro
         target: Target::default(),
         max_rows_per_second: command.max_rows_per_second,
         alongside: command.alongside,
+        force: command.force.iter().copied().collect(),
     };
     let id = operator.begin(request, Actor::System).await?.id;
     // A dry run takes moments, and its report is what was asked for.
