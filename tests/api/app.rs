@@ -84,6 +84,11 @@ impl Api {
 
     /// Starts it on `db` with `variables`, telling everything at TRACE.
     pub async fn on(db: Db, variables: &[(&str, &str)]) -> Self {
+        Self::with(db, variables, &[]).await
+    }
+
+    /// The same, with settings that may be logged.
+    pub async fn with(db: Db, variables: &[(&str, &str)], settings: &[(&str, &str)]) -> Self {
         if let Db::Postgres(_) = db {
             let migrated = breeze_api(["migrate"]).env("DATABASE_URL", db.url()).finish().await;
             assert_eq!(migrated.code, Some(0), "{}", migrated.stderr);
@@ -93,7 +98,7 @@ impl Api {
             .env("DATABASE_URL", db.url())
             .env("BREEZE_LISTEN", format!("127.0.0.1:{port}"))
             .env("RUST_LOG", "trace")
-            .envs(variables.iter().copied())
+            .envs(variables.iter().chain(settings).copied())
             .start();
         process.listens_on(port).await;
         let secrets = variables.iter().map(|(_, value)| (*value).to_owned()).collect();

@@ -16,6 +16,7 @@ mod health;
 mod incidents;
 mod intervals;
 mod metrics;
+mod rehearsal;
 mod schedule;
 
 /// Runs a scenario of one name on both databases.

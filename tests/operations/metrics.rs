@@ -33,9 +33,11 @@ async fn without_a_token_there_are_no_metrics(api: &Api) {
 }
 
 async fn with_metrics(db: Db, more: &[(&str, &str)]) -> Api {
-    let token = [("METRICS_SCRAPE_TOKEN", OLD), ("METRICS_SCRAPE_GRACE_SECONDS", "3")];
-    let variables: Vec<_> = KEYS.iter().chain(&token).chain(more).copied().collect();
-    Api::on(db, &variables).await
+    let token = [("METRICS_SCRAPE_TOKEN", OLD)];
+    let secrets: Vec<_> = KEYS.iter().chain(&token).copied().collect();
+    let grace = [("METRICS_SCRAPE_GRACE_SECONDS", "3")];
+    let settings: Vec<_> = grace.iter().chain(more).copied().collect();
+    Api::with(db, &secrets, &settings).await
 }
 
 async fn authorized(api: &Api, values: &[&str]) -> Answer {

@@ -3,10 +3,12 @@
 
 pub(crate) mod audit;
 pub(crate) mod census;
+mod copy;
 pub(crate) mod demo;
 pub(crate) mod guard;
 pub(crate) mod keys;
 pub(crate) mod migrate;
+mod rehearse;
 pub(crate) mod replicas;
 pub(crate) mod rewrap;
 pub(crate) mod rollover;
