@@ -177,6 +177,13 @@ impl Api {
         self.log_in(json!({ "email": email, "password": password })).await.expect(200)
     }
 
+    /// Kills it as it stands, and hands its database on.
+    pub async fn kill(self) -> Db {
+        self.process.signal("KILL").await;
+        self.process.finish().await;
+        self.db
+    }
+
     /// Ends it, and hands its database on.
     pub async fn stop(self) -> Db {
         let ended = self.process.terminate().await;

@@ -12,6 +12,7 @@ mod support;
 #[path = "../api/app.rs"]
 mod app;
 mod audit;
+mod crashes;
 mod health;
 mod incidents;
 mod intervals;
