@@ -183,7 +183,7 @@ mod tests {
     #[test]
     fn strangers_are_told_up_to_a_number_a_minute_and_counted_beyond() {
         let mut strangers = Strangers::default();
-        let at = |seconds| Timestamp::from_seconds(1_790_000_040 + seconds);
+        let at = |seconds: i64| Timestamp::from_seconds(1_790_000_040 + seconds);
         let told = (0..100).filter(|_| strangers.one_more(at(0)).is_some()).count();
         assert_eq!(told, STRANGERS as usize);
         assert_eq!(strangers.one_more(at(60)), Some(100 - u64::from(STRANGERS)));

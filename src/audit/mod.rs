@@ -72,7 +72,7 @@ pub struct Entry {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
     /// A link; all links come first, in the order of `chain_seq`.
-    Link(Link),
+    Link(Box<Link>),
     /// An entry that no link seals.
     Unchained {
         /// Which entry.

@@ -43,7 +43,7 @@ impl Verifier {
     /// Looks at the next step of the walk.
     pub fn see(&mut self, step: Step) {
         match step {
-            Step::Link(link) => self.see_link(link),
+            Step::Link(link) => self.see_link(*link),
             Step::Unchained { entry_id, org } => {
                 self.add(Break {
                     org,
@@ -211,7 +211,7 @@ mod tests {
     }
 
     fn check(mut verifier: Verifier, links: &[Link]) -> Vec<(Option<i64>, Fault)> {
-        let steps: Vec<_> = links.iter().cloned().map(Step::Link).collect();
+        let steps: Vec<_> = links.iter().cloned().map(|link| Step::Link(Box::new(link))).collect();
         steps.iter().cloned().for_each(|step| verifier.see(step));
         steps.iter().for_each(|step| verifier.seek(step));
         let breaks = verifier.report().breaks;
@@ -223,7 +223,7 @@ mod tests {
         let links = chain(Some("o"), 5);
         assert_eq!(check(Verifier::default(), &links), []);
         let mut verifier = Verifier::default();
-        links.iter().cloned().for_each(|link| verifier.see(Step::Link(link)));
+        links.iter().cloned().for_each(|link| verifier.see(Step::Link(Box::new(link))));
         let heads = verifier.report().heads;
         assert_eq!(heads[0].chain_checksum, links[4].chain);
         assert_eq!(check(Verifier::expecting(heads.clone()), &links), []);

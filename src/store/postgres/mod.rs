@@ -320,23 +320,6 @@ impl Store for PgStore {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn no_password_is_shown_nor_a_url_that_does_not_parse() {
-        const URL: &str = "postgres://breeze:hunter2@127.0.0.1:1/breeze";
-        let store = PgStore::new(PgPool::connect_lazy(URL).expect("a URL"));
-        let refused = store.clone().listening_on("postgres://breeze:hunter2@db:hunter2/breeze");
-        let store = store.listening_on(URL).expect("a URL");
-        let refused = refused.expect_err("no port");
-        for text in [format!("{store:?}"), format!("{refused:?}"), refused.to_string()] {
-            assert!(!text.contains("hunter2"), "{text}");
-        }
-    }
-}
-
 #[async_trait]
 impl Operations for PgStore {
     async fn intervals(&self) -> Result<BTreeMap<Secret, Duration>, StoreError> {
@@ -384,5 +367,22 @@ impl Operations for PgStore {
         entries: &[AuditEntry],
     ) -> Result<bool, StoreError> {
         operations::put_incident(&self.pool, incident, entries).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn no_password_is_shown_nor_a_url_that_does_not_parse() {
+        const URL: &str = "postgres://breeze:hunter2@127.0.0.1:1/breeze";
+        let store = PgStore::new(PgPool::connect_lazy(URL).expect("a URL"));
+        let refused = store.clone().listening_on("postgres://breeze:hunter2@db:hunter2/breeze");
+        let store = store.listening_on(URL).expect("a URL");
+        let refused = refused.expect_err("no port");
+        for text in [format!("{store:?}"), format!("{refused:?}"), refused.to_string()] {
+            assert!(!text.contains("hunter2"), "{text}");
+        }
     }
 }

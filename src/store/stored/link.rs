@@ -45,7 +45,7 @@ impl From<LinkRow> for Step {
             timestamp: row.timestamp.unwrap_or_default(),
             checksum: row.checksum,
         });
-        Self::Link(Link {
+        Self::Link(Box::new(Link {
             seq: row.chain_seq,
             entry_id: row.audit_id,
             org: row.chain_org,
@@ -53,7 +53,7 @@ impl From<LinkRow> for Step {
             prev: row.prev_chain_checksum,
             chain: row.chain_checksum,
             entry,
-        })
+        }))
     }
 }
 
