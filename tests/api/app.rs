@@ -178,6 +178,7 @@ impl Api {
     }
 
     /// Kills it as it stands, and hands its database on.
+    #[allow(dead_code, reason = "for the tests of operating it")]
     pub async fn kill(self) -> Db {
         self.process.signal("KILL").await;
         self.process.finish().await;
@@ -185,6 +186,7 @@ impl Api {
     }
 
     /// Ends it, and hands its database on.
+    #[allow(dead_code, reason = "for the tests of operating it")]
     pub async fn stop(self) -> Db {
         let ended = self.process.terminate().await;
         assert_eq!(ended.code, Some(0), "{}", ended.stderr);

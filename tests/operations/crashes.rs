@@ -37,8 +37,8 @@ async fn many_replicas_begin_each_step_once(database: Database) {
         let operator = app.rollovers.operator().clone();
         driving.spawn(async move {
             for _ in 0..200 {
-                let driven = operator.drive_incident().await;
-                driven.inspect_err(|error| eprintln!("{error}")).ok();
+                // One that loses a race may be told so by the database: the next look.
+                drop(operator.drive_incident().await);
                 sleep(Duration::from_millis(20)).await;
             }
         });

@@ -22,7 +22,7 @@ pub(crate) struct Copy {
 
 enum Place {
     Folder(PathBuf),
-    Database { server: PgConnectOptions, name: String },
+    Database { server: Box<PgConnectOptions>, name: String },
 }
 
 impl Copy {
@@ -53,7 +53,7 @@ impl Copy {
                 let copy = Self {
                     url: renamed(url, &name)?,
                     place: Place::Database {
-                        server: options.clone().database("postgres"),
+                        server: Box::new(options.clone().database("postgres")),
                         name: name.clone(),
                     },
                 };
