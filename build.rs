@@ -3,8 +3,9 @@
 //!
 //! Its effect is `cfg(postgres_tests)`, set while `BREEZE_TEST_POSTGRES` is set, and
 //! `cfg(pgbouncer_tests)`, set while `BREEZE_TEST_PGBOUNCER` is: without it, a test that
-//! needs one is reported as ignored. So it is with `cfg(redis_tests)`, `cfg(smtp_tests)` and
-//! `cfg(turn_tests)`, for tests that start a Redis, mail or TURN server of their own. The server itself is in `BREEZE_TEST_POSTGRES_URL`,
+//! needs one is reported as ignored. So it is with `cfg(redis_tests)`, `cfg(smtp_tests)`,
+//! `cfg(turn_tests)` and `cfg(prometheus_tests)`, for tests that start such a server of
+//! their own. The server itself is in `BREEZE_TEST_POSTGRES_URL`,
 //! and the pooler's port in `BREEZE_TEST_PGBOUNCER_PORT`, read when a test runs: a new
 //! one builds nothing.
 
@@ -14,6 +15,7 @@ fn main() {
     println!("cargo::rustc-check-cfg=cfg(redis_tests)");
     println!("cargo::rustc-check-cfg=cfg(smtp_tests)");
     println!("cargo::rustc-check-cfg=cfg(turn_tests)");
+    println!("cargo::rustc-check-cfg=cfg(prometheus_tests)");
     // The migrations are embedded.
     println!("cargo::rerun-if-changed=migrations");
     println!("cargo::rerun-if-env-changed=BREEZE_TEST_POSTGRES");
@@ -31,6 +33,10 @@ fn main() {
     println!("cargo::rerun-if-env-changed=BREEZE_TEST_TURN");
     if std::env::var_os("BREEZE_TEST_TURN").is_some() {
         println!("cargo::rustc-cfg=turn_tests");
+    }
+    println!("cargo::rerun-if-env-changed=BREEZE_TEST_PROMETHEUS");
+    if std::env::var_os("BREEZE_TEST_PROMETHEUS").is_some() {
+        println!("cargo::rustc-cfg=prometheus_tests");
     }
     println!("cargo::rerun-if-env-changed=BREEZE_TEST_PGBOUNCER");
     if std::env::var_os("BREEZE_TEST_PGBOUNCER").is_some() {

@@ -7,6 +7,7 @@
 
 #[cfg(feature = "admin")]
 pub mod admin;
+pub mod audit;
 pub mod catalog;
 pub mod clock;
 pub mod column;
@@ -15,9 +16,12 @@ pub mod digest;
 pub mod embed;
 pub mod envelope;
 pub mod ids;
+pub mod incident;
 pub mod keyring;
 pub mod layer;
 pub mod material;
+#[cfg(feature = "metrics")]
+pub mod metrics;
 #[cfg(feature = "worker")]
 pub mod operator;
 pub mod problem;
@@ -26,6 +30,7 @@ pub mod provider;
 #[cfg(feature = "store")]
 pub mod replica;
 pub mod rollover;
+pub mod schedule;
 #[cfg(feature = "store")]
 pub mod store;
 pub mod token;

@@ -190,6 +190,7 @@ async fn roll(rollovers: Arc<Rollovers>, secret: Secret) {
         target: Target::Bound,
         max_rows_per_second: Some(ROWS_PER_SECOND),
         alongside: false,
+        force: Default::default(),
     };
     let operator = rollovers.operator();
     let mut rollover = operator.begin(request, Actor::System).await.unwrap();

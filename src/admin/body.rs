@@ -1,5 +1,7 @@
 //! Request bodies: strict JSON, and an error that says where it is wrong.
 
+use std::collections::BTreeSet;
+
 use axum::{
     body::Bytes,
     extract::{FromRequest, Request},
@@ -7,7 +9,10 @@ use axum::{
 use secrecy::SecretString;
 use serde::{Deserialize, de::DeserializeOwned};
 
-use crate::{catalog::Secret, envelope::Target, problem::Problem, rollover::Mode};
+use crate::{
+    catalog::Secret, clock::Timestamp, envelope::Target, operator::Check, problem::Problem,
+    rollover::Mode,
+};
 
 /// A JSON body. Its text may hold a new secret, so that no error quotes it.
 #[derive(Debug)]
@@ -52,6 +57,8 @@ pub(super) struct Begin {
     pub(super) max_rows_per_second: Option<u32>,
     #[serde(default)]
     pub(super) alongside: bool,
+    #[serde(default)]
+    pub(super) force: BTreeSet<Check>,
 }
 
 const fn graceful() -> Mode {
@@ -82,4 +89,23 @@ pub(super) struct Retire {
 pub(super) struct Limit {
     /// `null` lifts the ceiling.
     pub(super) max_rows_per_second: Option<u32>,
+}
+
+/// `PUT /schedule/{secret}`.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct Interval {
+    /// `null` takes the catalog's interval back.
+    pub(super) days: Option<u32>,
+    pub(super) reason: String,
+}
+
+/// `POST /incidents`.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct Exposed {
+    pub(super) secrets: Vec<Secret>,
+    /// Milliseconds since the Unix epoch, as every other time here.
+    pub(super) exposed_since: Timestamp,
+    pub(super) reason: String,
 }

@@ -10,21 +10,29 @@
 //! | `POST /rollovers/{id}/retire` | retires the old key, if nothing needs it |
 //! | `POST /rollovers/{id}/revoked` | notes that the old credential is revoked at its provider |
 //! | `POST /rollovers/{id}/destroy` | erases the retired key, after the backup horizon |
+//! | `PUT /schedule/{secret}` | sets how many days one key of it should serve |
+//! | `GET /health` | what would keep a rollover from beginning |
+//! | `POST /incidents` | plans an emergency: 201 with a `Location`; nothing is done yet |
+//! | `GET /incidents`, `GET /incidents/{id}` | lists them; one with its plan |
+//! | `POST /incidents/{id}/confirm`, `cancel` | carries the plan out, or drops it |
+//! | `GET /incidents/{id}/report` | the report, as JSON or `text/markdown` |
 //! | `GET /census` | what every registered column holds, by form and key |
 //! | `GET /replicas` | who serves, how far each is, and what is awaited from it |
 //! | `POST /replicas/{id}/deregister` | notes that one without a lease is stopped for good |
 //! | `GET /root-key` | how far a rollover of the root key is |
 //! | `GET /lazy` | what lazy rewrap did in the process that answers |
 //! | `GET /audit` | the audit trail, newest first |
+//! | `GET /audit/verify` | whether the trail is whole, and where it is not |
 //!
 //! 1. Every route demands an access token of system scope with MFA: the router
 //!    brings its own [`JwtLayer`], so that nesting it cannot leave it open.
 //! 2. No key, value or token is in any answer, log or audit entry.
-//! 3. Every refused call that names who asked, also one without the scope or MFA,
-//!    is an audit entry too.
+//! 3. Every call is an audit entry, a refused one too. Calls of nobody known are told
+//!    up to a number a minute, and counted beyond.
 
 mod body;
 mod guard;
+mod operations;
 mod problem;
 mod replicas;
 mod rollovers;
@@ -34,7 +42,7 @@ use std::sync::Arc;
 
 use axum::{
     Router, middleware,
-    routing::{get, post},
+    routing::{get, post, put},
 };
 
 use crate::{
@@ -45,6 +53,7 @@ use crate::{
 #[derive(Debug, Clone)]
 struct Admin {
     operator: Arc<Operator>,
+    guard: Arc<guard::Guard>,
 }
 
 /// The admin router of `operator`, behind a layer of its own.
@@ -55,7 +64,8 @@ pub fn router(operator: Operator) -> Result<Router, NoKeyring> {
     let replica = operator.worker().replica();
     let names = JwtLayer::new(replica.keychain())?.clock(Arc::clone(replica.clock()));
     let demands = names.clone().require_scope(Scope::System).require_mfa();
-    let admin = Admin { operator: Arc::new(operator) };
+    let guard = Arc::new(guard::Guard::new(names, replica.keychain()));
+    let admin = Admin { operator: Arc::new(operator), guard };
     Ok(Router::new()
         .route("/secrets", get(views::secrets))
         .route("/census", get(views::census))
@@ -64,6 +74,7 @@ pub fn router(operator: Operator) -> Result<Router, NoKeyring> {
         .route("/root-key", get(views::root_key))
         .route("/lazy", get(views::lazy))
         .route("/audit", get(views::audit))
+        .route("/audit/verify", get(views::verify_audit))
         .route("/rollovers", get(rollovers::list).post(rollovers::begin))
         .route("/rollovers/{id}", get(rollovers::inspect).patch(rollovers::limit))
         .route("/rollovers/{id}/pause", post(rollovers::pause))
@@ -72,12 +83,18 @@ pub fn router(operator: Operator) -> Result<Router, NoKeyring> {
         .route("/rollovers/{id}/retire", post(rollovers::retire))
         .route("/rollovers/{id}/revoked", post(rollovers::revoked))
         .route("/rollovers/{id}/destroy", post(rollovers::destroy))
+        .route("/schedule/{secret}", put(operations::set_interval))
+        .route("/health", get(operations::health))
+        .route("/incidents", get(operations::list).post(operations::open))
+        .route("/incidents/{id}", get(operations::inspect))
+        .route("/incidents/{id}/confirm", post(operations::confirm))
+        .route("/incidents/{id}/cancel", post(operations::cancel))
+        .route("/incidents/{id}/report", get(operations::report))
         .fallback(|| async {
             Problem::not_found("there is no such admin endpoint; the README lists them")
         })
         .method_not_allowed_fallback(problem::method_not_allowed)
         .layer(demands)
-        .layer(middleware::from_fn_with_state(admin.clone(), guard::record_refusals))
-        .layer(names)
+        .layer(middleware::from_fn_with_state(admin.clone(), guard::record))
         .with_state(admin))
 }

@@ -24,6 +24,14 @@ impl From<Refusal> for Problem {
             Refusal::Busy(id) => Self::conflict(detail)
                 .coded("rollover_in_progress")
                 .with("rollover", id.to_string()),
+            Refusal::Unhealthy(_) => Self::conflict(detail).coded("unhealthy"),
+            Refusal::Interval => Self::unprocessable(detail).coded("unfit_interval"),
+            Refusal::Exposure => Self::unprocessable(detail).coded("unfit_exposure"),
+            Refusal::NoIncident(_) => Self::not_found(detail).coded("no_such_incident"),
+            Refusal::IncidentOpen(id) => {
+                Self::conflict(detail).coded("incident_open").with("incident", id.to_string())
+            }
+            Refusal::NotPlanned(_) => Self::conflict(detail).coded("not_planned"),
             Refusal::Conflict => Self::conflict(detail).coded("changed_meanwhile"),
             Refusal::Illegal(_)
             | Refusal::Spent(_)

@@ -10,8 +10,10 @@ use uuid::Uuid;
 
 use super::Admin;
 use crate::{
+    audit::{Report, Verifier},
     operator::{Census, Refusal, RootKeyView},
     problem::Problem,
+    store,
     worker::LazyTotals,
 };
 
@@ -50,4 +52,11 @@ pub(super) async fn audit(
     let store = admin.operator.worker().replica().store();
     let entries = store.audit(page.before, limit).await.map_err(Refusal::from)?;
     Ok(Json(json!({ "entries": entries })))
+}
+
+/// A trail of millions of entries takes longer than a request may: the command checks it.
+pub(super) async fn verify_audit(State(admin): State<Admin>) -> Result<Json<Report>, Problem> {
+    let store = admin.operator.worker().replica().store();
+    let report = store::verify_audit(store.as_ref(), Verifier::default()).await;
+    Ok(Json(report.map_err(Refusal::from)?))
 }

@@ -34,9 +34,10 @@ use crate::{
         sources::{Environment, Strictness},
     },
     layer::{jwt::JwtLayer, sealed::SealedLayer},
-    operator::Operator,
+    operator::{Automatic, Emergencies, Notify, Operator, Review},
     provider::Provider,
     replica::{Membership, Replica, ReplicaError},
+    schedule::Window,
     store::{
         StoreError, Survey,
         custody::{RootKeyError, RootKeys},
@@ -67,6 +68,8 @@ pub struct Setup {
     graces: Vec<(Secret, Duration)>,
     signs: Vec<(Secret, Duration)>,
     accepts_while_fenced: bool,
+    notify: Option<Arc<dyn Notify>>,
+    window: Option<Window>,
 }
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -93,6 +96,8 @@ impl Setup {
             graces: vec![],
             signs: vec![],
             accepts_while_fenced: false,
+            notify: None,
+            window: None,
         }
     }
 
@@ -199,6 +204,20 @@ impl Setup {
         self
     }
 
+    /// Tells `notify`, once a day, which secrets are due.
+    #[must_use]
+    pub fn notify(mut self, notify: Arc<dyn Notify>) -> Self {
+        self.notify = Some(notify);
+        self
+    }
+
+    /// Begins graceful rollovers of what is due, and needs nobody, within `window`.
+    #[must_use]
+    pub const fn automatic(mut self, window: Window) -> Self {
+        self.window = Some(window);
+        self
+    }
+
     /// Joins: the environment and the store agree, the keychain is published, the
     /// lease has begun. The worker and the lease run in tasks until
     /// [`Rollovers::leave`].
@@ -244,6 +263,10 @@ impl Setup {
         }
         for (secret, grace) in self.graces {
             worker = worker.with_grace(secret, grace);
+        }
+        worker = worker.doing(Arc::new(Review::telling(self.notify))).doing(Arc::new(Emergencies));
+        if let Some(window) = self.window {
+            worker = worker.doing(Arc::new(Automatic::within(window)));
         }
         let (lazy, lazy_worker) = lazy_rewrap();
         let replica = Arc::clone(&joined.replica);
@@ -344,6 +367,12 @@ impl Rollovers {
     #[cfg(feature = "admin")]
     pub fn admin(&self) -> Result<axum::Router, NoKeyring> {
         crate::admin::router(self.operator.clone())
+    }
+
+    /// `GET /metrics/scrape`, to merge beside the admin router. It guards itself.
+    #[cfg(feature = "metrics")]
+    pub fn metrics(&self, allowed: Option<crate::metrics::Allowed>) -> axum::Router {
+        crate::metrics::router(self.operator.clone(), allowed, self.accepts_while_fenced)
     }
 
     /// Carries out what operators ask for.

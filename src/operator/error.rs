@@ -12,7 +12,7 @@ use crate::{
     worker::DriveError,
 };
 
-use super::LONGEST_REASON;
+use super::{Ailment, LONGEST_REASON};
 
 /// An operator's request was refused, and nothing has changed. Never holds a value.
 #[derive(Debug, thiserror::Error)]
@@ -55,6 +55,28 @@ pub enum Refusal {
         "rollover {0} is in progress; wait for its end, roll it back, or, for another secret, send \"alongside\": true"
     )]
     Busy(RolloverId),
+    /// Health checks fail.
+    #[error(
+        "health checks fail: {}; see to them, or send \"force\": [{}]",
+        told(.0),
+        names(.0)
+    )]
+    Unhealthy(Vec<Ailment>),
+    /// No number of days that a key may serve.
+    #[error("a key serves for 1 to 3650 whole days; null takes the catalog's interval back")]
+    Interval,
+    /// Nothing that was exposed.
+    #[error("name at least one secret, and since when it was exposed: a time in the past")]
+    Exposure,
+    /// There is no such incident.
+    #[error("there is no incident {0}; GET /admin/incidents lists them")]
+    NoIncident(uuid::Uuid),
+    /// An incident is open already.
+    #[error("incident {0} is open; confirm or cancel it, or wait for its end")]
+    IncidentOpen(uuid::Uuid),
+    /// The plan is not there to be confirmed or cancelled.
+    #[error("the incident is {0}; a plan is confirmed or cancelled while it is planned")]
+    NotPlanned(&'static str),
     /// It was changed meanwhile, again and again.
     #[error("the rollover was changed meanwhile; look at it and ask again")]
     Conflict,
@@ -114,4 +136,13 @@ impl From<StoreError> for Refusal {
     fn from(error: StoreError) -> Self {
         Self::Drive(error.into())
     }
+}
+
+fn told(ailments: &[Ailment]) -> String {
+    ailments.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+}
+
+fn names(ailments: &[Ailment]) -> String {
+    let names = ailments.iter().map(|ailment| format!("\"{}\"", ailment.check));
+    names.collect::<Vec<_>>().join(", ")
 }

@@ -11,6 +11,7 @@ use crate::{
     keyring::{KeyState, SEAL_LIMIT},
     material::Fingerprint,
     rollover::Rollover,
+    schedule::Due,
     store::{ColumnCensus, KeyRecord, PassProgress, custody::root_of, step::MAKING},
     worker::{primary, rewrap::aims},
 };
@@ -86,6 +87,10 @@ pub struct SecretView {
     pub age_days: Option<f64>,
     /// When its primary key should be rolled over.
     pub due_at: Option<String>,
+    /// How that stands to the present time.
+    pub due: Option<Due>,
+    /// Whether an operator has set the interval.
+    pub interval_is_set: bool,
     /// What a graceful rollover disturbs.
     pub graceful_disruption: &'static str,
     /// What a hard rollover breaks.
@@ -98,6 +103,13 @@ pub struct SecretView {
     pub rollover: Option<RolloverId>,
     /// Its keys, the likeliest first.
     pub keys: Vec<KeyView>,
+}
+
+impl SecretView {
+    /// For how many days it has been due; less than none before that.
+    pub(super) fn overdue_days(&self) -> f64 {
+        self.age_days.unwrap_or_default() - self.interval_days as f64
+    }
 }
 
 /// A rollover with how far it is.
@@ -131,10 +143,12 @@ impl Operator {
         let replica = self.worker.replica();
         let custody = replica.store().custody().await?;
         let active = replica.store().active_rollovers().await?;
+        let schedule = self.schedule().await?;
         let now = replica.clock().now();
         Ok(Secret::all()
             .map(|secret| {
-                let Entry { class, protects, interval, .. } = *secret.entry();
+                let Entry { class, protects, .. } = *secret.entry();
+                let interval = schedule.interval(secret);
                 let since =
                     primary(&custody, secret).map(|key| key.promoted_at.unwrap_or(key.created_at));
                 let days = |at: Timestamp| now.since(at).as_secs_f64() / 86_400.0;
@@ -145,6 +159,8 @@ impl Operator {
                     interval_days: interval.as_secs() / 86_400,
                     age_days: since.map(days),
                     due_at: since.map(|at| at.plus(interval).to_string()),
+                    due: since.map(|at| Due::of(at, interval, now)),
+                    interval_is_set: schedule.is_set(secret),
                     graceful_disruption: secret.entry().graceful_disruption,
                     hard_disruption: secret.entry().hard_disruption,
                     drains_when: secret.entry().drains_when,

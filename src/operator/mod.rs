@@ -10,18 +10,32 @@
 
 mod error;
 mod guard;
+mod health;
+mod incidents;
 mod inventory;
 mod replicas;
+mod review;
 mod root_key;
+mod schedule;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::BTreeSet,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use secrecy::SecretString;
 
 pub use error::Refusal;
 pub use guard::Guard;
+pub use health::{Ailment, Check};
+pub use incidents::{Emergencies, Exposure};
 pub use inventory::{Census, KeyView, Progress, RolloverView, SecretView};
 pub use replicas::{Acknowledgement, Awaited, ReplicaView, Replicas, replicas};
+pub use review::{Automatic, Notice, Notify, NotifyError, Review};
 pub use root_key::{RootKeyHolder, RootKeyView};
 
 use crate::{
@@ -53,6 +67,8 @@ pub struct Request {
     pub max_rows_per_second: Option<u32>,
     /// Whether it may run beside another secret's rollover.
     pub alongside: bool,
+    /// Health checks that do not keep it from beginning.
+    pub force: BTreeSet<Check>,
 }
 
 /// What an operator decides does not keep a key from being retired.
@@ -74,14 +90,15 @@ pub struct Operator {
     worker: Worker,
     horizon: Duration,
     lazy: Option<LazyRewrap>,
+    unaudited: Arc<AtomicU64>,
 }
 
 impl Operator {
     /// Through `worker`, with backups kept for `horizon`: a retired key that is
     /// younger may be needed to read one, and is not destroyed.
     #[must_use]
-    pub const fn new(worker: Worker, horizon: Duration) -> Self {
-        Self { worker, horizon, lazy: None }
+    pub fn new(worker: Worker, horizon: Duration) -> Self {
+        Self { worker, horizon, lazy: None, unaudited: Arc::default() }
     }
 
     /// Tells of the lazy rewrap of this process too.
@@ -95,6 +112,17 @@ impl Operator {
     #[must_use]
     pub fn lazy_totals(&self) -> LazyTotals {
         self.lazy.as_ref().map(LazyRewrap::totals).unwrap_or_default()
+    }
+
+    /// An entry of the audit trail could not be written: it is counted, for the metrics.
+    pub fn note_unaudited(&self) {
+        self.unaudited.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Entries of the audit trail that could not be written by this process.
+    #[must_use]
+    pub fn unaudited(&self) -> u64 {
+        self.unaudited.load(Ordering::Relaxed)
     }
 
     /// The worker that it works through.
@@ -116,6 +144,16 @@ impl Operator {
     /// # Errors
     /// [`Refusal`]; nothing has changed then.
     pub async fn begin(&self, request: Request, actor: Actor) -> Result<Rollover, Refusal> {
+        self.begin_as(RolloverId::new(), request, actor).await
+    }
+
+    /// Begins a rollover by the name of `id`, once.
+    async fn begin_as(
+        &self,
+        id: RolloverId,
+        request: Request,
+        actor: Actor,
+    ) -> Result<Rollover, Refusal> {
         let reason = checked_reason(&request.reason)?;
         let is_shared_with_others = !request.secret.entry().elsewhere.is_empty();
         if is_shared_with_others && request.value.is_none() && !request.dry_run {
@@ -125,7 +163,7 @@ impl Operator {
         let from = primary(&custody, request.secret).ok_or(Refusal::NoPrimary(request.secret))?;
         let now = self.worker.replica().clock().now();
         let rollover = Rollover {
-            id: RolloverId::new(),
+            id,
             secret: request.secret,
             mode: request.mode,
             dry_run: request.dry_run,
@@ -183,6 +221,9 @@ impl Operator {
             }
         };
         let supplied = supplied.filter(|_| !request.dry_run);
+        if !request.dry_run {
+            self.check_health(&request.force).await?;
+        }
         let change = step::begin(rollover.clone(), supplied, request.alongside, actor)?;
         match self.worker.commit(&change).await? {
             Committed::Done(_) => {}

@@ -12,6 +12,7 @@ mod batches;
 pub mod custody;
 mod error;
 mod guard;
+mod operations;
 #[cfg(feature = "postgres")]
 pub mod postgres;
 mod record;
@@ -24,14 +25,17 @@ pub mod sqlite;
 pub mod step;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 mod stored;
+mod verify;
 
 use std::{collections::BTreeMap, fmt, time::Duration};
 
 use async_trait::async_trait;
 use futures_util::{StreamExt, stream};
+use uuid::Uuid;
 
 pub use error::StoreError;
 pub use guard::{GUARD_CONSTRAINT, Guarding, TableGuard};
+pub use operations::{Claim, Operations};
 pub use record::{
     Acceptors, Actor, AuditEntry, AuditRecord, Beat, Change, Committed, Custody, KeyChange,
     KeyRecord, Lease, NewRange, Outcome, PassProgress, Progress, Quarantined, Range, ReplicaRecord,
@@ -41,8 +45,10 @@ pub use rows::{
     ColumnCensus, ColumnFault, Row, Rows, SAMPLE, Survey, TableShape, Update, Window, Written,
 };
 pub use signals::{Signal, Signals};
+pub use verify::verify_audit;
 
 use crate::{
+    audit::Step,
     catalog::Secret,
     clock::Timestamp,
     column::{Registry, Table},
@@ -53,7 +59,7 @@ use crate::{
 
 /// Keys, rollovers, replicas, passes and the audit trail.
 #[async_trait]
-pub trait Store: Rows + fmt::Debug + Send + Sync + 'static {
+pub trait Store: Rows + Operations + fmt::Debug + Send + Sync + 'static {
     /// The present epoch alone: one indexed read, polled by every replica.
     async fn epoch(&self) -> Result<Epoch, StoreError>;
 
@@ -194,14 +200,23 @@ pub trait Store: Rows + fmt::Debug + Send + Sync + 'static {
     async fn release_quarantine(&self, table: &str, before: Timestamp) -> Result<u64, StoreError>;
 
     /// Adds one entry to the audit trail outside any change (a refused call).
-    async fn record(&self, entry: &AuditEntry) -> Result<(), StoreError>;
+    async fn record(&self, entry: &AuditEntry) -> Result<(), StoreError> {
+        self.record_for(None, entry).await
+    }
+
+    /// Adds one entry to the audit trail of an organisation, or of none.
+    async fn record_for(&self, org: Option<Uuid>, entry: &AuditEntry) -> Result<(), StoreError>;
 
     /// The audit trail, newest first by time and then id, before `before` if given.
-    async fn audit(
-        &self,
-        before: Option<uuid::Uuid>,
-        limit: u32,
-    ) -> Result<Vec<AuditRecord>, StoreError>;
+    async fn audit(&self, before: Option<Uuid>, limit: u32)
+    -> Result<Vec<AuditRecord>, StoreError>;
+
+    /// Walks through the audit trail as it is at one moment: every link in order, then
+    /// every entry that has none. Pages of it are held, never the whole.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database does not answer; the walk ends there.
+    async fn walk_audit(&self, see: &mut (dyn FnMut(Step) + Send)) -> Result<(), StoreError>;
 
     /// How the guard stands to each registered table, and to others that it is on.
     ///

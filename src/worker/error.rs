@@ -37,6 +37,9 @@ pub enum DriveError {
     /// No randomness.
     #[error(transparent)]
     NoEntropy(#[from] NoEntropy),
+    /// A chore was refused what it asked for.
+    #[error("{0}")]
+    Chore(String),
     /// A secret has no key.
     #[error(transparent)]
     NoKeyring(#[from] NoKeyring),

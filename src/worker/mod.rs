@@ -6,6 +6,7 @@
 //! 3. The [`Queue`] says when to look; the store says what to do, and whose it is.
 
 mod bulk;
+mod chore;
 mod counting;
 mod credential;
 mod drive;
@@ -32,6 +33,7 @@ use std::{
     time::Duration,
 };
 
+pub use chore::Chore;
 pub use counting::Counting;
 pub(crate) use credential::tried;
 pub use drive::Next;
@@ -91,6 +93,7 @@ pub struct Worker {
     counting: Option<Arc<dyn Counting>>,
     providers: Vec<Arc<dyn Provider>>,
     graces: Vec<(Secret, Duration)>,
+    chores: Vec<Arc<dyn Chore>>,
     pace: Arc<Mutex<Pace>>,
     counted: Arc<Mutex<drive::Counts>>,
     parts: u32,
@@ -118,6 +121,7 @@ impl Worker {
             counting: None,
             providers: vec![],
             graces: vec![],
+            chores: vec![],
             pace: Arc::new(Mutex::new(Pace::new(settings.set_point, settings.batch_size))),
             counted: Arc::default(),
             parts,
@@ -164,6 +168,23 @@ impl Worker {
     pub fn with_grace(mut self, secret: Secret, grace: Duration) -> Self {
         self.graces.push((secret, grace));
         self
+    }
+
+    /// Does `chore` now and then.
+    #[must_use]
+    pub fn doing(mut self, chore: Arc<dyn Chore>) -> Self {
+        self.chores.push(chore);
+        self
+    }
+
+    /// Where its tasks are put, if it shares them.
+    pub(crate) const fn queue(&self) -> Option<&Arc<dyn Queue>> {
+        self.queue.as_ref()
+    }
+
+    /// Whom to ask what only the application knows.
+    pub(crate) const fn impact(&self) -> Option<&Arc<dyn Impact>> {
+        self.impact.as_ref()
     }
 
     fn grace(&self, secret: Secret) -> Duration {

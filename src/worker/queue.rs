@@ -54,6 +54,11 @@ pub enum Task {
         /// Which of its passes.
         pass: u32,
     },
+    /// Something that is done now and then.
+    Chore {
+        /// Its name.
+        name: String,
+    },
     /// What only a newer version knows: done here by doing nothing. That one asks again.
     #[serde(untagged)]
     Unknown(serde_json::Value),
@@ -65,7 +70,9 @@ impl Task {
     pub const fn lane(&self) -> Lane {
         match self {
             Self::Rewrap { .. } => Lane::Bulk,
-            Self::Drive { .. } | Self::TakeOver { .. } | Self::Unknown(_) => Lane::Steps,
+            Self::Drive { .. } | Self::TakeOver { .. } | Self::Chore { .. } | Self::Unknown(_) => {
+                Lane::Steps
+            }
         }
     }
 }
@@ -76,6 +83,9 @@ pub trait Queue: fmt::Debug + Send + Sync + 'static {
     /// Puts `task`, to run `after` a while. A task whose `key` is queued or was
     /// run already is not put again.
     async fn put(&self, task: Task, after: Duration, key: String) -> Result<(), QueueError>;
+
+    /// How many tasks have been waiting for more than half a minute past their time.
+    async fn overdue(&self) -> Result<u64, QueueError>;
 
     /// Deletes tasks that ended more than an hour ago.
     async fn sweep(&self) -> Result<(), QueueError>;
@@ -135,6 +145,11 @@ mod postgres {
         WHERE job_type = ANY($1) AND status IN ('Done', 'Failed', 'Killed') \
         AND done_at < now() - interval '1 hour'";
 
+    /// Guards nothing; served by the queue's own index of what is pending.
+    const OVERDUE: &str = "SELECT count(*) FROM apalis.jobs \
+        WHERE job_type = ANY($1) AND status = 'Pending' \
+        AND run_at < now() - interval '30 seconds'";
+
     #[async_trait]
     impl Queue for PgQueue {
         async fn put(&self, task: Task, after: Duration, key: String) -> Result<(), QueueError> {
@@ -144,6 +159,15 @@ mod postgres {
                 Err(error) if error.to_string().contains("idx_jobs_idempotency_key") => Ok(()),
                 other => other.map_err(|e| QueueError(e.to_string())),
             }
+        }
+
+        async fn overdue(&self) -> Result<u64, QueueError> {
+            let overdue: i64 = sqlx::query_scalar(OVERDUE)
+                .bind([Lane::Steps, Lane::Bulk].map(Lane::name))
+                .fetch_one(&self.0)
+                .await
+                .map_err(|e| QueueError(e.to_string()))?;
+            Ok(overdue.unsigned_abs())
         }
 
         async fn sweep(&self) -> Result<(), QueueError> {
@@ -213,12 +237,27 @@ mod sqlite {
         WHERE job_type IN (?1, ?2) AND status IN ('Done', 'Failed', 'Killed') \
         AND done_at < strftime('%s', 'now') - 3600";
 
+    /// Guards nothing; served by the queue's own index of what is pending.
+    const OVERDUE: &str = "SELECT count(*) FROM Jobs \
+        WHERE job_type IN (?1, ?2) AND status = 'Pending' \
+        AND run_at < strftime('%s', 'now') - 30";
+
     #[async_trait]
     impl Queue for SqliteQueue {
         async fn put(&self, task: Task, after: Duration, key: String) -> Result<(), QueueError> {
             let lane = task.lane();
             let task = TaskBuilder::new(task).run_after(after).idempotency_key(key).build();
             self.storage(lane).push_task(task).await.map_err(|e| QueueError(e.to_string()))
+        }
+
+        async fn overdue(&self) -> Result<u64, QueueError> {
+            let overdue: i64 = sqlx::query_scalar(OVERDUE)
+                .bind(Lane::Steps.name())
+                .bind(Lane::Bulk.name())
+                .fetch_one(&self.0)
+                .await
+                .map_err(|e| QueueError(e.to_string()))?;
+            Ok(overdue.unsigned_abs())
         }
 
         async fn sweep(&self) -> Result<(), QueueError> {

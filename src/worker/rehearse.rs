@@ -1,7 +1,7 @@
 //! The dry run: what a rollover would touch, for how long, and whom it would log out.
 //! Nothing is written.
 
-use std::{fmt, time::Instant};
+use std::{collections::BTreeMap, fmt, time::Instant};
 
 use async_trait::async_trait;
 use serde_json::{Value, json};
@@ -12,9 +12,10 @@ use super::{
     rewrap::{RewrapError, rewrap_rows},
 };
 use crate::{
-    catalog::Class,
+    catalog::{Class, Secret},
     column::Aim,
     envelope::Target,
+    incident::Affected,
     rollover::{Mode, Reliance, Rollover},
     store::{TableShape, Window},
 };
@@ -24,6 +25,21 @@ use crate::{
 pub trait Impact: fmt::Debug + Send + Sync + 'static {
     /// Sessions that tokens of today keep alive; `None` when it is not known.
     async fn live_sessions(&self) -> Option<u64>;
+
+    /// Sessions, codes and keys that a hard rollover of `secret` makes invalid, by what
+    /// they are called.
+    async fn invalidates(&self, secret: Secret) -> BTreeMap<String, u64> {
+        let sessions = match secret {
+            Secret::JwtSecret => self.live_sessions().await,
+            _ => None,
+        };
+        sessions.map(|n| ("sessions".to_owned(), n)).into_iter().collect()
+    }
+
+    /// Users who should be told when `secret` was exposed.
+    async fn affected(&self, _secret: Secret) -> Vec<Affected> {
+        vec![]
+    }
 }
 
 /// Rows that the trial reads.

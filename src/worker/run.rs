@@ -48,6 +48,10 @@ impl Worker {
                 self.rewrapped(rollover, pass, done).await;
                 Ok(())
             }
+            Work::Chore { name } => {
+                self.do_chore(&name).await;
+                Ok(())
+            }
             Work::Unknown(_) => Ok(()),
         }
     }
@@ -89,6 +93,7 @@ impl Worker {
         for rollover in store.awaiting_cut_off().await? {
             self.look_at(rollover.id, Duration::ZERO).await?;
         }
+        self.put_chores(queue).await;
         Ok(queue.sweep().await?)
     }
 

@@ -84,6 +84,11 @@ impl Api {
 
     /// Starts it on `db` with `variables`, telling everything at TRACE.
     pub async fn on(db: Db, variables: &[(&str, &str)]) -> Self {
+        Self::with(db, variables, &[]).await
+    }
+
+    /// The same, with settings that may be logged.
+    pub async fn with(db: Db, variables: &[(&str, &str)], settings: &[(&str, &str)]) -> Self {
         if let Db::Postgres(_) = db {
             let migrated = breeze_api(["migrate"]).env("DATABASE_URL", db.url()).finish().await;
             assert_eq!(migrated.code, Some(0), "{}", migrated.stderr);
@@ -93,7 +98,7 @@ impl Api {
             .env("DATABASE_URL", db.url())
             .env("BREEZE_LISTEN", format!("127.0.0.1:{port}"))
             .env("RUST_LOG", "trace")
-            .envs(variables.iter().copied())
+            .envs(variables.iter().chain(settings).copied())
             .start();
         process.listens_on(port).await;
         let secrets = variables.iter().map(|(_, value)| (*value).to_owned()).collect();
@@ -170,6 +175,22 @@ impl Api {
         });
         admin.post("/api/v1/users", body).await.expect(201);
         self.log_in(json!({ "email": email, "password": password })).await.expect(200)
+    }
+
+    /// Kills it as it stands, and hands its database on.
+    #[allow(dead_code, reason = "for the tests of operating it")]
+    pub async fn kill(self) -> Db {
+        self.process.signal("KILL").await;
+        self.process.finish().await;
+        self.db
+    }
+
+    /// Ends it, and hands its database on.
+    #[allow(dead_code, reason = "for the tests of operating it")]
+    pub async fn stop(self) -> Db {
+        let ended = self.process.terminate().await;
+        assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+        self.db
     }
 
     /// Ends it as an orchestrator does. Nothing secret is in its log.

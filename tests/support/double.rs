@@ -4,16 +4,18 @@ use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use breeze_rollover::{
+    audit::Step,
     catalog::Secret,
     clock::Timestamp,
     column::{Aim, Registry, RowKey},
     ids::{Epoch, KeyId, ReplicaId, RolloverId},
+    incident::Incident,
     material::Fingerprint,
     rollover::{Acceptor, Rollover},
     store::{
-        AuditEntry, AuditRecord, Beat, Change, ColumnCensus, Committed, Custody, Lease,
-        PassProgress, Progress, Quarantined, Range, ReplicaRecord, Row, Rows, Signals, Store,
-        StoreError, Survey, TableShape, Update, Window, Written,
+        AuditEntry, AuditRecord, Beat, Change, Claim, ColumnCensus, Committed, Custody, Lease,
+        Operations, PassProgress, Progress, Quarantined, Range, ReplicaRecord, Row, Rows, Signals,
+        Store, StoreError, Survey, TableShape, Update, Window, Written,
     },
 };
 use uuid::Uuid;
@@ -260,8 +262,8 @@ impl<S: Script> Store for Double<S> {
         self.scripted(Call::ReleaseQuarantine, real).await
     }
 
-    async fn record(&self, entry: &AuditEntry) -> Result<(), StoreError> {
-        self.scripted(Call::Record, || self.real.record(entry)).await
+    async fn record_for(&self, org: Option<Uuid>, entry: &AuditEntry) -> Result<(), StoreError> {
+        self.scripted(Call::Record, || self.real.record_for(org, entry)).await
     }
 
     async fn audit(
@@ -270,5 +272,59 @@ impl<S: Script> Store for Double<S> {
         limit: u32,
     ) -> Result<Vec<AuditRecord>, StoreError> {
         self.real.audit(before, limit).await
+    }
+
+    async fn walk_audit(&self, see: &mut (dyn FnMut(Step) + Send)) -> Result<(), StoreError> {
+        self.real.walk_audit(see).await
+    }
+}
+
+#[async_trait]
+impl<S: Script> Operations for Double<S> {
+    async fn intervals(&self) -> Result<BTreeMap<Secret, Duration>, StoreError> {
+        self.real.intervals().await
+    }
+
+    async fn set_interval(
+        &self,
+        secret: Secret,
+        days: Option<u32>,
+        entry: &AuditEntry,
+    ) -> Result<(), StoreError> {
+        self.real.set_interval(secret, days, entry).await
+    }
+
+    async fn claim(&self, job: &str, day: i64, lease: Duration) -> Result<Claim, StoreError> {
+        self.real.claim(job, day, lease).await
+    }
+
+    async fn finish(
+        &self,
+        job: &str,
+        day: i64,
+        at: Timestamp,
+        entry: &AuditEntry,
+    ) -> Result<bool, StoreError> {
+        self.real.finish(job, day, at, entry).await
+    }
+
+    async fn incident(&self, id: Uuid) -> Result<Option<Incident>, StoreError> {
+        self.real.incident(id).await
+    }
+
+    async fn incidents(&self, limit: u32) -> Result<Vec<Incident>, StoreError> {
+        self.real.incidents(limit).await
+    }
+
+    async fn open_incident(&self) -> Result<Option<Incident>, StoreError> {
+        self.real.open_incident().await
+    }
+
+    async fn put_incident(
+        &self,
+        incident: &Incident,
+        entries: &[AuditEntry],
+    ) -> Result<bool, StoreError> {
+        self.real.put_incident(incident, entries).await
     }
 }

@@ -32,6 +32,11 @@ impl Client {
         Self { bearer: Some(token.to_owned()), ..*self }
     }
 
+    /// The port that it asks.
+    pub const fn port(&self) -> u16 {
+        self.port
+    }
+
     /// Its token, if it bears one.
     pub fn bearer(&self) -> Option<&str> {
         self.bearer.as_deref()

@@ -7,6 +7,7 @@ mod commands;
 mod counting;
 mod data;
 mod extract;
+mod impact;
 mod limits;
 mod middleware;
 mod outside;
@@ -46,6 +47,7 @@ enum Command {
     Guard(commands::guard::Command),
     RootKey(commands::root_key::RootKey),
     Demo(commands::demo::Demo),
+    Audit(commands::audit::Audit),
 }
 
 #[tokio::main]
@@ -97,6 +99,7 @@ async fn run(command: Option<Command>) -> anyhow::Result<Exit> {
         Command::Guard(guard) => commands::guard::run(&url()?, &guard).await,
         Command::RootKey(root_key) => commands::root_key::run(&url()?, &root_key).await,
         Command::Demo(demo) => commands::demo::run(&demo).await,
+        Command::Audit(audit) => commands::audit::run(&url()?, &audit).await,
     }
 }
 

@@ -7,10 +7,9 @@
 //!    notice; then no new connection is taken, requests in flight are answered, and at
 //!    once the lease is given back: not earlier, since until then they use keys.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::Context;
-use async_trait::async_trait;
 use axum::{Router, serve::ListenerExt};
 use breeze_rollover::{
     catalog::Secret,
@@ -19,7 +18,7 @@ use breeze_rollover::{
     embed::{Database, Rollovers, Setup},
     keyring::sources::Environment,
     layer::api_key::ApiKeyLayer,
-    worker::{Impact, WorkerSettings},
+    worker::WorkerSettings,
 };
 use clap::Args;
 use secrecy::ExposeSecret;
@@ -29,6 +28,7 @@ use crate::{
     auth::{IssuedKeys, Passwords, create_administrator},
     counting::Counted,
     data::{self, Data},
+    impact::Effects,
     limits::Limits,
     routes,
     settings::{REQUEST_TIMEOUT, Settings},
@@ -63,7 +63,7 @@ pub(crate) async fn run(environment: Environment, serve: Serve) -> anyhow::Resul
     }
     data.check().await?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let sessions = Sessions { data: Arc::clone(&data), clock: Arc::clone(&clock) };
+    let effects = Effects { data: Arc::clone(&data), clock: Arc::clone(&clock) };
     let mut setup = Setup::new(database, Registry::breeze())
         .environment(environment)
         .name(format!("breeze-api {}", settings.listen))
@@ -74,9 +74,15 @@ pub(crate) async fn run(environment: Environment, serve: Serve) -> anyhow::Resul
         .clock(Arc::clone(&clock))
         .counting(Arc::new(Counted { data: Arc::clone(&data), clock: Arc::clone(&clock) }))
         .longest(Secret::TurnSecret, settings.outside.relay.ttl)
-        .impact(Arc::new(sessions));
+        .impact(Arc::new(effects));
     if let Some(redis) = &settings.redis {
         setup = setup.provider(Arc::new(redis.clone()));
+    }
+    if let Some(grace) = settings.scrape_grace {
+        setup = setup.grace(Secret::MetricsScrapeToken, grace);
+    }
+    if let Some(window) = settings.window {
+        setup = setup.automatic(window);
     }
     if settings.accepts_while_fenced {
         setup = setup.accept_while_fenced();
@@ -124,7 +130,9 @@ async fn answer_requests(
         )),
         outside: Arc::new(settings.outside.clone().clients(&rollovers.replica().keychain())),
     };
-    let admin = Router::new().nest("/admin", rollovers.admin()?);
+    let admin = Router::new()
+        .nest("/admin", rollovers.admin()?)
+        .merge(rollovers.metrics(settings.scrapers.clone()));
     let router = routes::router(app, rollovers.jwt()?, api_key, rollovers.sealed(), admin);
     let listener = TcpListener::bind(settings.listen)
         .await
@@ -137,6 +145,7 @@ async fn answer_requests(
         }
     });
     let closing = stopping.clone().asked_for(settings.drain);
+    let router = router.into_make_service_with_connect_info::<SocketAddr>();
     let serving = axum::serve(listener, router).with_graceful_shutdown(closing);
     let winding_down = async {
         let longest = settings.drain + REQUEST_TIMEOUT + GRACE;
@@ -174,21 +183,3 @@ async fn adopt_api_keys(data: &dyn Data, rollovers: &Rollovers) -> anyhow::Resul
 
 /// Beyond the longest request, how long an open connection is waited for.
 const GRACE: Duration = Duration::from_secs(5);
-
-/// Tells a dry run whom it would log out.
-#[derive(Debug)]
-struct Sessions {
-    data: Arc<dyn Data>,
-    clock: Arc<dyn Clock>,
-}
-
-#[async_trait]
-impl Impact for Sessions {
-    async fn live_sessions(&self) -> Option<u64> {
-        self.data
-            .live_sessions(self.clock.now())
-            .await
-            .inspect_err(|error| tracing::warn!(%error, "live sessions cannot be counted"))
-            .ok()
-    }
-}

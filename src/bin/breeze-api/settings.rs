@@ -7,7 +7,9 @@ use std::{fmt, net::SocketAddr, time::Duration};
 
 use breeze_rollover::{
     keyring::sources::{Environment, Strictness},
+    metrics::Allowed,
     provider::RedisServer,
+    schedule::Window,
     token::Lifetimes,
 };
 use secrecy::SecretString;
@@ -43,6 +45,12 @@ pub(crate) struct Settings {
     pub(crate) admin_email: String,
     /// Outside providers.
     pub(crate) outside: Outside,
+    /// Who may scrape metrics, by address.
+    pub(crate) scrapers: Option<Allowed>,
+    /// How long, at least, an old METRICS_SCRAPE_TOKEN is accepted.
+    pub(crate) scrape_grace: Option<Duration>,
+    /// When rollovers of what is due begin by themselves.
+    pub(crate) window: Option<Window>,
 }
 
 /// The database alone: all that a command beside `serve` needs.
@@ -78,6 +86,13 @@ impl Settings {
                 .text("BREEZE_ADMIN_EMAIL")
                 .unwrap_or_else(|| "admin@breeze.local".to_owned()),
             outside: Outside::read(&mut reader),
+            scrapers: reader.parsed(
+                "METRICS_SCRAPE_IP_ALLOWLIST",
+                "addresses or networks such as 10.0.0.7, 192.168.0.0/16",
+            ),
+            scrape_grace: reader.seconds("METRICS_SCRAPE_GRACE_SECONDS"),
+            window: reader
+                .parsed("BREEZE_MAINTENANCE_WINDOW", "two times of the day in UTC: 02:00-04:30"),
         };
         if !settings.admin_email.contains('@') {
             reader.faults.push("BREEZE_ADMIN_EMAIL must be an e-mail address".to_owned());

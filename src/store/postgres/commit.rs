@@ -46,6 +46,6 @@ async fn apply(transaction: &mut PgConnection, change: &Change) -> Result<Epoch,
         replicas::stopped(transaction, stopped).await?;
     }
     passes::begin(transaction, &change.ranges).await?;
-    audit::insert(transaction, &change.audit).await?;
+    audit::insert(transaction, None, &change.audit).await?;
     Ok(epoch)
 }

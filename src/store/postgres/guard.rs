@@ -128,7 +128,7 @@ pub(super) async fn install(
         statements += &create_triggers(&name, &guarded);
     }
     run(&mut transaction, statements).await.map_err(failed)?;
-    audit::insert(&mut transaction, std::slice::from_ref(entry)).await?;
+    audit::insert(&mut transaction, None, std::slice::from_ref(entry)).await?;
     Ok(transaction.commit().await?)
 }
 
@@ -143,7 +143,7 @@ pub(super) async fn remove(
     let name = (schema.to_owned(), relation.to_owned());
     let statements = drop_triggers(&name, installed(&mut transaction).await?.get(&name));
     run(&mut transaction, statements).await.map_err(refused(table))?;
-    audit::insert(&mut transaction, std::slice::from_ref(entry)).await?;
+    audit::insert(&mut transaction, None, std::slice::from_ref(entry)).await?;
     Ok(transaction.commit().await?)
 }
 

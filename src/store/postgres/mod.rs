@@ -15,6 +15,7 @@ mod guard;
 mod keys;
 mod listen;
 pub(crate) mod login;
+mod operations;
 pub(crate) mod passes;
 mod pool;
 mod replicas;
@@ -31,14 +32,16 @@ use sqlx::{
 };
 use uuid::Uuid;
 
+use crate::incident::Incident;
+
 pub(super) use error::cause;
 use login::{Login, RoleLogin};
 pub use pool::Pool;
 
 use super::{
-    Acceptor, AuditEntry, AuditRecord, Beat, Change, Committed, Custody, Epoch, Fingerprint, KeyId,
-    Lease, PassProgress, Quarantined, Range, ReplicaId, ReplicaRecord, Rollover, RolloverId,
-    Secret, Signals, Store, StoreError, TableGuard, Timestamp,
+    Acceptor, AuditEntry, AuditRecord, Beat, Change, Claim, Committed, Custody, Epoch, Fingerprint,
+    KeyId, Lease, Operations, PassProgress, Quarantined, Range, ReplicaId, ReplicaRecord, Rollover,
+    RolloverId, Secret, Signals, Step, Store, StoreError, TableGuard, Timestamp,
 };
 use crate::{
     column::{Registry, Table},
@@ -282,9 +285,9 @@ impl Store for PgStore {
         passes::release_quarantine(&self.pool, table, before).await
     }
 
-    async fn record(&self, entry: &AuditEntry) -> Result<(), StoreError> {
+    async fn record_for(&self, org: Option<Uuid>, entry: &AuditEntry) -> Result<(), StoreError> {
         let mut transaction = self.pool.begin().await?;
-        audit::insert(&mut transaction, std::slice::from_ref(entry)).await?;
+        audit::insert(&mut transaction, org, std::slice::from_ref(entry)).await?;
         Ok(transaction.commit().await?)
     }
 
@@ -294,6 +297,10 @@ impl Store for PgStore {
         limit: u32,
     ) -> Result<Vec<AuditRecord>, StoreError> {
         audit::page(&self.pool, before, limit).await
+    }
+
+    async fn walk_audit(&self, see: &mut (dyn FnMut(Step) + Send)) -> Result<(), StoreError> {
+        audit::walk(&self.pool, see).await
     }
 
     async fn guard(&self, registry: &Registry) -> Result<Vec<TableGuard>, StoreError> {
@@ -310,6 +317,56 @@ impl Store for PgStore {
 
     async fn drop_guard(&self) -> Result<(), StoreError> {
         guard::drop(&self.pool).await
+    }
+}
+
+#[async_trait]
+impl Operations for PgStore {
+    async fn intervals(&self) -> Result<BTreeMap<Secret, Duration>, StoreError> {
+        operations::intervals(&self.pool).await
+    }
+
+    async fn set_interval(
+        &self,
+        secret: Secret,
+        days: Option<u32>,
+        entry: &AuditEntry,
+    ) -> Result<(), StoreError> {
+        operations::set_interval(&self.pool, secret, days, entry).await
+    }
+
+    async fn claim(&self, job: &str, day: i64, lease: Duration) -> Result<Claim, StoreError> {
+        operations::claim(&self.pool, job, day, lease).await
+    }
+
+    async fn finish(
+        &self,
+        job: &str,
+        day: i64,
+        at: Timestamp,
+        entry: &AuditEntry,
+    ) -> Result<bool, StoreError> {
+        operations::finish(&self.pool, job, day, at, entry).await
+    }
+
+    async fn incident(&self, id: Uuid) -> Result<Option<Incident>, StoreError> {
+        operations::incident(&self.pool, id).await
+    }
+
+    async fn incidents(&self, limit: u32) -> Result<Vec<Incident>, StoreError> {
+        operations::incidents(&self.pool, limit).await
+    }
+
+    async fn open_incident(&self) -> Result<Option<Incident>, StoreError> {
+        operations::open_incident(&self.pool).await
+    }
+
+    async fn put_incident(
+        &self,
+        incident: &Incident,
+        entries: &[AuditEntry],
+    ) -> Result<bool, StoreError> {
+        operations::put_incident(&self.pool, incident, entries).await
     }
 }
 

@@ -10,6 +10,7 @@ mod audit;
 mod commit;
 mod error;
 mod keys;
+mod operations;
 pub(crate) mod passes;
 mod replicas;
 mod rollovers;
@@ -27,12 +28,14 @@ use sqlx::{
 use tokio::sync::broadcast;
 use uuid::Uuid;
 
+use crate::incident::Incident;
+
 pub(super) use error::cause;
 
 use super::{
-    Acceptor, AuditEntry, AuditRecord, Beat, Change, Committed, Custody, Epoch, Fingerprint, KeyId,
-    Lease, PassProgress, Quarantined, Range, ReplicaId, ReplicaRecord, Rollover, RolloverId,
-    Secret, Signal, Signals, Store, StoreError, Timestamp,
+    Acceptor, AuditEntry, AuditRecord, Beat, Change, Claim, Committed, Custody, Epoch, Fingerprint,
+    KeyId, Lease, Operations, PassProgress, Quarantined, Range, ReplicaId, ReplicaRecord, Rollover,
+    RolloverId, Secret, Signal, Signals, Step, Store, StoreError, Timestamp,
 };
 
 /// How a transaction that writes begins: with the write lock, for which it waits.
@@ -259,9 +262,9 @@ impl Store for SqliteStore {
         passes::release_quarantine(&self.pool, table, before).await
     }
 
-    async fn record(&self, entry: &AuditEntry) -> Result<(), StoreError> {
+    async fn record_for(&self, org: Option<Uuid>, entry: &AuditEntry) -> Result<(), StoreError> {
         let mut transaction = self.pool.begin_with(BEGIN_WRITING).await?;
-        audit::insert(&mut transaction, std::slice::from_ref(entry)).await?;
+        audit::insert(&mut transaction, org, std::slice::from_ref(entry)).await?;
         Ok(transaction.commit().await?)
     }
 
@@ -271,5 +274,59 @@ impl Store for SqliteStore {
         limit: u32,
     ) -> Result<Vec<AuditRecord>, StoreError> {
         audit::page(&self.pool, before, limit).await
+    }
+
+    async fn walk_audit(&self, see: &mut (dyn FnMut(Step) + Send)) -> Result<(), StoreError> {
+        audit::walk(&self.pool, see).await
+    }
+}
+
+#[async_trait]
+impl Operations for SqliteStore {
+    async fn intervals(&self) -> Result<BTreeMap<Secret, Duration>, StoreError> {
+        operations::intervals(&self.pool).await
+    }
+
+    async fn set_interval(
+        &self,
+        secret: Secret,
+        days: Option<u32>,
+        entry: &AuditEntry,
+    ) -> Result<(), StoreError> {
+        operations::set_interval(&self.pool, secret, days, entry).await
+    }
+
+    async fn claim(&self, job: &str, day: i64, lease: Duration) -> Result<Claim, StoreError> {
+        operations::claim(&self.pool, job, day, lease).await
+    }
+
+    async fn finish(
+        &self,
+        job: &str,
+        day: i64,
+        at: Timestamp,
+        entry: &AuditEntry,
+    ) -> Result<bool, StoreError> {
+        operations::finish(&self.pool, job, day, at, entry).await
+    }
+
+    async fn incident(&self, id: Uuid) -> Result<Option<Incident>, StoreError> {
+        operations::incident(&self.pool, id).await
+    }
+
+    async fn incidents(&self, limit: u32) -> Result<Vec<Incident>, StoreError> {
+        operations::incidents(&self.pool, limit).await
+    }
+
+    async fn open_incident(&self) -> Result<Option<Incident>, StoreError> {
+        operations::open_incident(&self.pool).await
+    }
+
+    async fn put_incident(
+        &self,
+        incident: &Incident,
+        entries: &[AuditEntry],
+    ) -> Result<bool, StoreError> {
+        operations::put_incident(&self.pool, incident, entries).await
     }
 }

@@ -57,6 +57,7 @@ impl TryFrom<AuditRow> for AuditRecord {
 #[derive(Debug, Serialize)]
 pub(crate) struct NewAuditRow {
     pub(crate) id: Uuid,
+    pub(crate) org_id: Option<Uuid>,
     /// As the checksum has it: `2026-11-24T17:00:00.000000Z`.
     pub(crate) timestamp: String,
     pub(crate) actor_type: &'static str,
@@ -71,14 +72,16 @@ pub(crate) struct NewAuditRow {
     pub(crate) initiated_by: &'static str,
 }
 
-impl From<&AuditEntry> for NewAuditRow {
-    fn from(entry: &AuditEntry) -> Self {
+impl NewAuditRow {
+    /// `entry`, of an organisation or of none.
+    pub(crate) fn of(org_id: Option<Uuid>, entry: &AuditEntry) -> Self {
         let (actor_type, actor_id, actor_email, initiated_by) = match &entry.actor {
             Actor::System => ("system", Uuid::nil(), None, "automation"),
             Actor::User { id, email } => ("user", *id, email.as_deref(), "manual"),
         };
         Self {
             id: Uuid::now_v7(),
+            org_id,
             timestamp: with_microseconds(entry.at),
             actor_type,
             actor_id,
@@ -113,16 +116,19 @@ mod tests {
 
     #[test]
     fn a_long_name_is_cut_and_the_timestamp_has_microseconds() {
-        let row = NewAuditRow::from(&AuditEntry {
-            at: Timestamp::from_millis(1_790_000_000_123),
-            actor: Actor::User { id: Uuid::nil(), email: Some("é".repeat(300)) },
-            action: "rollover.begin".to_owned(),
-            resource_type: "rollover",
-            resource_id: None,
-            resource_name: Some("n".repeat(256)),
-            details: serde_json::Value::Null,
-            outcome: Outcome::Denied,
-        });
+        let row = NewAuditRow::of(
+            None,
+            &AuditEntry {
+                at: Timestamp::from_millis(1_790_000_000_123),
+                actor: Actor::User { id: Uuid::nil(), email: Some("é".repeat(300)) },
+                action: "rollover.begin".to_owned(),
+                resource_type: "rollover",
+                resource_id: None,
+                resource_name: Some("n".repeat(256)),
+                details: serde_json::Value::Null,
+                outcome: Outcome::Denied,
+            },
+        );
         assert_eq!(row.timestamp, "2026-09-21T14:13:20.123000Z");
         assert_eq!(row.actor_email.unwrap().chars().count(), 255);
         assert_eq!(row.resource_name.unwrap().len(), 255);

@@ -9,6 +9,7 @@
 mod acceptor;
 mod audit;
 mod key;
+mod link;
 mod passes;
 mod replica;
 mod rollover;
@@ -18,6 +19,7 @@ use std::{str::FromStr, time::Duration};
 pub(crate) use acceptor::AcceptorRow;
 pub(crate) use audit::{AuditRow, NewAuditRow};
 pub(crate) use key::KeyRow;
+pub(crate) use link::{LinkRow, UnchainedRow, WALK};
 pub(crate) use passes::{PassRow, QuarantineRow, RangeRow};
 pub(crate) use replica::{ReplicaRow, root_keys, root_keys_text};
 pub(crate) use rollover::{RolloverRow, SLOT_OF_ALL};
@@ -60,7 +62,7 @@ pub(crate) fn parsed<T: FromStr>(
     text.parse().map_err(|_| corrupt(table, field))
 }
 
-fn from_json<T: serde::de::DeserializeOwned>(
+pub(crate) fn from_json<T: serde::de::DeserializeOwned>(
     table: &'static str,
     field: &'static str,
     json: &str,

@@ -1,11 +1,14 @@
 //! The commands beside `serve`: each prints for people, or one JSON object with
 //! `--json`, and tells by its exit code how complete it was.
 
+pub(crate) mod audit;
 pub(crate) mod census;
+mod copy;
 pub(crate) mod demo;
 pub(crate) mod guard;
 pub(crate) mod keys;
 pub(crate) mod migrate;
+mod rehearse;
 pub(crate) mod replicas;
 pub(crate) mod rewrap;
 pub(crate) mod rollover;
@@ -36,7 +39,7 @@ use crate::outside::Outside;
 pub(crate) enum Exit {
     /// All of it.
     Complete,
-    /// All but rows that no key opens, or that are still stale.
+    /// All but rows that no key opens, or that are still stale; or a trail that is broken.
     Incomplete,
 }
 

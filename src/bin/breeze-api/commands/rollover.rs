@@ -8,20 +8,20 @@ use breeze_rollover::{
     catalog::Secret,
     envelope::Target,
     ids::RolloverId,
-    operator::{Operator, Request, RolloverView},
+    operator::{Check, Operator, Request, RolloverView},
     rollover::{Mode, Phase},
     store::Actor,
 };
 use clap::Args;
 use secrecy::SecretString;
 
-use super::{Exit, bar, connect, needs_people, print, print_json, setup};
+use super::{Exit, bar, connect, needs_people, print, print_json, rehearse, setup};
 
 /// Begin a rollover of a secret.
 #[derive(Debug, Args)]
 pub(crate) struct Rollover {
     /// Which secret: JWT_SECRET, APP_ENCRYPTION_KEY, MFA_ENCRYPTION_KEY.
-    secret: Secret,
+    pub(crate) secret: Secret,
     /// graceful: the old key is accepted until nothing needs it; hard: it is
     /// retired as the new one is promoted.
     #[arg(long)]
@@ -32,6 +32,9 @@ pub(crate) struct Rollover {
     /// Only tell what would happen.
     #[arg(long)]
     dry_run: bool,
+    /// Carry the whole of it out on a copy of the database, which is removed afterwards.
+    #[arg(long, conflicts_with_all = ["dry_run", "wait"])]
+    rehearse: bool,
     /// Stay until it is at its end.
     #[arg(long)]
     wait: bool,
@@ -41,12 +44,18 @@ pub(crate) struct Rollover {
     /// Run beside another secret's rollover.
     #[arg(long)]
     alongside: bool,
+    /// Begin although this health check fails: database, replicas, quarantine, queue.
+    #[arg(long, value_name = "CHECK")]
+    force: Vec<Check>,
     /// One JSON object on standard output, and nothing else there.
     #[arg(long)]
-    json: bool,
+    pub(crate) json: bool,
 }
 
 pub(crate) async fn run(url: &SecretString, command: &Rollover) -> anyhow::Result<Exit> {
+    if command.rehearse {
+        return rehearse::run(url, command).await;
+    }
     let database = connect(url).await?;
     let rollovers = setup(database).start().await?;
     let done = carry_out(rollovers.operator(), command).await;
@@ -61,7 +70,17 @@ pub(crate) async fn run(url: &SecretString, command: &Rollover) -> anyhow::Resul
 }
 
 async fn carry_out(operator: &Operator, command: &Rollover) -> anyhow::Result<RolloverView> {
-    let request = Request {
+    let id = operator.begin(request(command), Actor::System).await?.id;
+    // A dry run takes moments, and its report is what was asked for.
+    if command.wait || command.dry_run {
+        wait(operator, id, command.json).await?;
+    }
+    Ok(operator.inspect(id).await?)
+}
+
+/// What `command` asks for.
+pub(crate) fn request(command: &Rollover) -> Request {
+    Request {
         secret: command.secret,
         mode: command.mode,
         reason: command.reason.clone(),
@@ -70,13 +89,8 @@ async fn carry_out(operator: &Operator, command: &Rollover) -> anyhow::Result<Ro
         target: Target::default(),
         max_rows_per_second: command.max_rows_per_second,
         alongside: command.alongside,
-    };
-    let id = operator.begin(request, Actor::System).await?.id;
-    // A dry run takes moments, and its report is what was asked for.
-    if command.wait || command.dry_run {
-        wait(operator, id, command.json).await?;
+        force: command.force.iter().copied().collect(),
     }
-    Ok(operator.inspect(id).await?)
 }
 
 /// Until it is at its end and the retired key is cut off, or until it stands still
@@ -112,7 +126,7 @@ fn exit(view: &RolloverView) -> Exit {
     }
 }
 
-fn tell(view: &RolloverView) {
+pub(crate) fn tell(view: &RolloverView) {
     let rollover = &view.rollover;
     print(&format!("rollover {} of {}: {}", rollover.id, rollover.secret, rollover.phase));
     if let Some(blocked) = &rollover.blocked_by {

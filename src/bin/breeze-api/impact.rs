@@ -1,0 +1,75 @@
+//! What a rollover does to people, as only this application knows it.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use async_trait::async_trait;
+use breeze_rollover::{catalog::Secret, clock::Clock, incident::Affected, worker::Impact};
+
+use crate::data::{Data, DataError, Reach, Window};
+
+/// Looks at sessions and users.
+#[derive(Debug)]
+pub(crate) struct Effects {
+    pub(crate) data: Arc<dyn Data>,
+    pub(crate) clock: Arc<dyn Clock>,
+}
+
+/// Users that are read at once.
+const PAGE: u32 = 500;
+
+#[async_trait]
+impl Impact for Effects {
+    async fn live_sessions(&self) -> Option<u64> {
+        self.data
+            .live_sessions(self.clock.now())
+            .await
+            .inspect_err(|error| tracing::warn!(%error, "live sessions cannot be counted"))
+            .ok()
+    }
+
+    async fn invalidates(&self, secret: Secret) -> BTreeMap<String, u64> {
+        let sessions = match secret {
+            Secret::JwtSecret => self.live_sessions().await,
+            _ => None,
+        };
+        sessions.map(|n| ("sessions".to_owned(), n)).into_iter().collect()
+    }
+
+    async fn affected(&self, secret: Secret) -> Vec<Affected> {
+        let concerns_users = matches!(
+            secret,
+            Secret::JwtSecret
+                | Secret::SessionSecret
+                | Secret::AppEncryptionKey
+                | Secret::MfaEncryptionKey
+                | Secret::MfaRecoveryCodePepper
+                | Secret::UserApiKeys
+                | Secret::DatabaseUrl
+        );
+        if !concerns_users {
+            return vec![];
+        }
+        self.everybody()
+            .await
+            .inspect_err(|error| tracing::warn!(%error, "users to notify cannot be listed"))
+            .unwrap_or_default()
+    }
+}
+
+impl Effects {
+    /// Every user who may log in, and has an address.
+    async fn everybody(&self) -> Result<Vec<Affected>, DataError> {
+        let (mut found, mut after) = (vec![], None);
+        loop {
+            let page = self.data.users(Reach::All, Window { after, limit: PAGE }).await?;
+            let is_last = page.len() < PAGE as usize;
+            after = page.last().map(|user| user.id);
+            found.extend(page.into_iter().filter(|user| user.is_active()).filter_map(|user| {
+                Some(Affected { id: user.id.to_string().parse().ok()?, email: user.email? })
+            }));
+            if is_last {
+                return Ok(found);
+            }
+        }
+    }
+}

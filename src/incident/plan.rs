@@ -1,0 +1,115 @@
+//! What else to roll over when a secret has leaked, and in which order.
+
+use std::collections::BTreeSet;
+
+use super::{Action, Progress, Step};
+use crate::catalog::{Class, Secret};
+
+/// The place of a secret in an emergency: tokens and sessions first, since they let
+/// anyone in at once; then what sealed data lies under, MFA, and peppers; then what was
+/// issued is revoked; then what others share; then credentials at providers.
+#[must_use]
+pub fn order(secret: Secret) -> (u8, Secret) {
+    let rank = match (secret, secret.entry().class) {
+        (Secret::JwtSecret, _) => 0,
+        (_, Class::Signing) => 1,
+        (Secret::MfaEncryptionKey, _) => 3,
+        (_, Class::Sealing) => 2,
+        (_, Class::Pepper) => 4,
+        (_, Class::Issued) => 5,
+        (_, Class::Shared) => 6,
+        (_, Class::Provider) => 7,
+    };
+    (rank, secret)
+}
+
+/// The plan for `exposed`: they, all that is related to them, and all that is related to
+/// that, in order. One that `has_key` denies is switched off here.
+#[must_use]
+pub fn plan_of(exposed: &[Secret], has_key: impl Fn(Secret) -> bool) -> Vec<Step> {
+    let mut covered = BTreeSet::new();
+    let mut todo = exposed.to_vec();
+    while let Some(secret) = todo.pop() {
+        if covered.insert(order(secret)) {
+            todo.extend(secret.entry().related);
+        }
+    }
+    let step = |(_, secret): (u8, Secret)| {
+        let entry = secret.entry();
+        let action = match entry.class {
+            Class::Provider => Action::Reissue,
+            Class::Signing | Class::Sealing | Class::Pepper | Class::Shared | Class::Issued => {
+                Action::RollOver
+            }
+        };
+        let progress = match action {
+            _ if !has_key(secret) => Progress::Off,
+            Action::Reissue => Progress::ByHand,
+            Action::RollOver => Progress::Waiting { because: None },
+        };
+        Step {
+            secret,
+            is_exposed: exposed.contains(&secret),
+            action,
+            disruption: entry.hard_disruption.to_owned(),
+            progress,
+            invalidates: std::collections::BTreeMap::new(),
+        }
+    };
+    covered.into_iter().map(step).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn secrets(exposed: &[Secret]) -> Vec<Secret> {
+        plan_of(exposed, |_| true).into_iter().map(|step| step.secret).collect()
+    }
+
+    #[test]
+    fn a_plan_covers_what_is_related_over_several_steps() {
+        assert_eq!(secrets(&[Secret::JwtSecret]), [Secret::JwtSecret, Secret::SessionSecret]);
+        assert_eq!(
+            secrets(&[Secret::AppEncryptionKey]),
+            [Secret::AppEncryptionKey, Secret::MfaEncryptionKey, Secret::MfaRecoveryCodePepper]
+        );
+    }
+
+    #[test]
+    fn everything_has_the_order_of_the_quick_reference() {
+        let mut all: Vec<_> = Secret::all().collect();
+        all.reverse();
+        let order = secrets(&all);
+        assert_eq!(order.len(), all.len());
+        let place = |secret| order.iter().position(|of| *of == secret).unwrap();
+        let expected = [
+            Secret::JwtSecret,
+            Secret::SessionSecret,
+            Secret::AppEncryptionKey,
+            Secret::MfaEncryptionKey,
+            Secret::MfaRecoveryCodePepper,
+            Secret::UserApiKeys,
+            Secret::AgentEnrollmentSecret,
+            Secret::CloudflareApiToken,
+        ];
+        assert!(expected.windows(2).all(|pair| place(pair[0]) < place(pair[1])), "{order:?}");
+        assert!(place(Secret::EnrollmentKeyPepper) < place(Secret::UserApiKeys));
+    }
+
+    #[test]
+    fn a_credential_is_for_people_and_what_is_off_is_left_out() {
+        let exposed = [Secret::AnthropicApiKey, Secret::JwtSecret];
+        let plan = plan_of(&exposed, |secret| secret != Secret::SessionSecret);
+        let told: Vec<_> = plan.iter().map(|step| (step.secret, step.progress.clone())).collect();
+        assert_eq!(
+            told,
+            [
+                (Secret::JwtSecret, Progress::Waiting { because: None }),
+                (Secret::SessionSecret, Progress::Off),
+                (Secret::AnthropicApiKey, Progress::ByHand),
+            ]
+        );
+        assert_eq!(plan.iter().map(|s| s.is_exposed).collect::<Vec<_>>(), [true, false, true]);
+    }
+}
