@@ -4,17 +4,17 @@
 //! 1. From the change on, every connection is made with the new credential.
 //! 2. One that was made with the old one finishes what it does, and is closed then; one
 //!    that does nothing is closed at once.
-//! 3. One that was being made meanwhile is not taken into use as another role.
+//! 3. One that was being made meanwhile is told by its role, and closed after its first use.
 
 use std::{
     fmt,
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
 use secrecy::{ExposeSecret, SecretString};
 use sqlx::{
-    PgConnection, PgPool, Row as _,
+    PgPool, Row as _,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 use tokio::sync::watch;
@@ -111,44 +111,37 @@ impl Login {
         present.as_ref().is_some_and(|(_, since)| age > since.elapsed())
     }
 
-    /// Whether a connection of `role` may be taken into use.
+    /// Whether a connection of `role` may be kept.
     fn is_of_present(&self, role: &str) -> bool {
         let present = self.present.lock().unwrap_or_else(PoisonError::into_inner);
         present.as_ref().is_none_or(|(login, _)| login.role == role)
     }
 }
 
-/// `options` of a pool whose connections follow `login`, and are given back only while
-/// `is_at_rest` finds them at rest.
-pub(super) fn following(
-    login: &std::sync::Arc<Login>,
-    options: PgPoolOptions,
-    is_at_rest: for<'c> fn(
-        &'c mut PgConnection,
-    ) -> futures_util::future::BoxFuture<'c, Result<bool, sqlx::Error>>,
-) -> PgPoolOptions {
-    let (connecting, acquiring, releasing) = (login.clone(), login.clone(), login.clone());
+/// Whether no transaction is open: then the present one begins with this statement.
+/// Whoever gives up a `BEGIN` half-way, as a request that ends too early does, leaves a
+/// connection within a transaction that nobody knows of; it is closed, since what the
+/// next one wrote on it would never be committed. And whose connection it is.
+const AT_REST: &str = "SELECT now() = statement_timestamp(), session_user::text";
+
+/// `options` of a pool whose connections follow `login`, and are kept while they are at
+/// rest.
+pub(super) fn following(login: &Arc<Login>, options: PgPoolOptions) -> PgPoolOptions {
+    let (acquiring, releasing) = (Arc::clone(login), Arc::clone(login));
     options
-        .after_connect(move |connection, _| {
-            let login = connecting.clone();
-            Box::pin(async move {
-                // As one simple statement, which any pooler passes on whole.
-                let role = sqlx::raw_sql("SELECT session_user::text").fetch_one(connection).await?;
-                let role: String = role.try_get(0)?;
-                if login.is_of_present(&role) {
-                    Ok(())
-                } else {
-                    Err(sqlx::Error::protocol("the credential has rolled over meanwhile"))
-                }
-            })
-        })
-        .before_acquire(move |_, connection| {
-            let is_of_present = !acquiring.is_of_before(connection.age);
+        .before_acquire(move |_, its| {
+            let is_of_present = !acquiring.is_of_before(its.age);
             Box::pin(async move { Ok(is_of_present) })
         })
         .after_release(move |connection, its| {
-            let is_of_before = releasing.is_of_before(its.age);
-            Box::pin(async move { Ok(!is_of_before && is_at_rest(connection).await?) })
+            let login = Arc::clone(&releasing);
+            Box::pin(async move {
+                if login.is_of_before(its.age) {
+                    return Ok(false);
+                }
+                let row = sqlx::raw_sql(AT_REST).fetch_one(connection).await?;
+                Ok(row.try_get::<bool, _>(0)? && login.is_of_present(row.try_get(1)?))
+            })
         })
 }
 

@@ -27,7 +27,7 @@ use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use sqlx::{
-    PgPool, Row as _,
+    PgPool,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 use uuid::Uuid;
@@ -47,12 +47,6 @@ use crate::{
     column::{Registry, Table},
     material::Material,
 };
-
-/// Whether no transaction is open: then the present one begins with this statement.
-/// Whoever gives up a `BEGIN` half-way, as a request that ends too early does, leaves a
-/// connection within a transaction that nobody knows of; it is closed, since what the
-/// next one wrote on it would never be committed.
-const IS_AT_REST: &str = "SELECT now() = statement_timestamp()";
 
 /// The store on PostgreSQL.
 #[derive(Clone)]
@@ -96,11 +90,7 @@ impl PgStore {
         let pool = PgPoolOptions::new()
             .max_connections(max_connections)
             .acquire_timeout(Duration::from_secs(10));
-        let pool = login::following(&login, pool, |connection| {
-            Box::pin(
-                async move { sqlx::raw_sql(IS_AT_REST).fetch_one(connection).await?.try_get(0) },
-            )
-        });
+        let pool = login::following(&login, pool);
         let pool = pool.connect_with(options).await?;
         Ok(Self { login, ..Self::new(pool) })
     }
