@@ -9,5 +9,6 @@
 mod future;
 pub mod jwt;
 pub mod sealed;
+pub mod session;
 
 pub use future::ResponseFuture;
