@@ -13,6 +13,7 @@ use anyhow::Context;
 use async_trait::async_trait;
 use axum::{Router, serve::ListenerExt};
 use breeze_rollover::{
+    catalog::Secret,
     clock::{Clock, SystemClock},
     column::Registry,
     embed::{Database, Rollovers, Setup},
@@ -68,7 +69,8 @@ pub(crate) async fn run(environment: Environment, serve: Serve) -> anyhow::Resul
         // Others take over what a dead process had in hand before they pass it over.
         .worker(WorkerSettings { range_lease: settings.lease * 2 / 3, ..Default::default() })
         .clock(Arc::clone(&clock))
-        .impact(Arc::new(sessions));
+        .impact(Arc::new(sessions))
+        .longest(Secret::SessionSecret, settings.lifetimes.refresh);
     if settings.accepts_while_fenced {
         setup = setup.accept_while_fenced();
     }
@@ -107,7 +109,8 @@ async fn answer_requests(
         stopping: stopping.clone(),
     };
     let admin = Router::new().nest("/admin", rollovers.admin()?);
-    let router = routes::router(app, rollovers.jwt()?, rollovers.sealed(), admin);
+    let sessions = rollovers.session(settings.cookies)?;
+    let router = routes::router(app, rollovers.jwt()?, sessions, rollovers.sealed(), admin);
     let listener = TcpListener::bind(settings.listen)
         .await
         .with_context(|| format!("cannot listen on {}; set BREEZE_LISTEN", settings.listen))?;

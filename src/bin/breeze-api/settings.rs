@@ -7,11 +7,10 @@ use std::{fmt, net::SocketAddr, time::Duration};
 
 use breeze_rollover::{
     keyring::sources::{Environment, Strictness},
+    layer::session::{CookiePolicy, SameSite},
     token::Lifetimes,
 };
 use secrecy::SecretString;
-
-use crate::auth::{CookiePolicy, SameSite};
 
 /// The longest time that a request may take.
 pub(crate) const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);

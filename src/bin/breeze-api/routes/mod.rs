@@ -6,22 +6,29 @@ mod auth;
 mod discovery_profiles;
 mod health;
 mod row;
+mod session;
 mod sso_providers;
 mod tenant_variables;
 mod users;
 mod webhooks;
 
 use axum::{Router, middleware as layers};
-use breeze_rollover::layer::{jwt::JwtLayer, sealed::SealedLayer};
+use breeze_rollover::layer::{jwt::JwtLayer, sealed::SealedLayer, session::SessionLayer};
 use tower_http::{catch_panic::CatchPanicLayer, trace::TraceLayer};
 
 use crate::{middleware, settings::REQUEST_TIMEOUT, state::App};
 
-/// The whole API over `app`, its callers known as `jwt` says and its columns sealed as
-/// `sealed` says.
+/// The whole API over `app`, its callers known as `jwt` says, its browsers as `sessions`
+/// says, and its columns sealed as `sealed` says.
 ///
 /// `extra` is merged beside it: the admin endpoint, with its own demands.
-pub(crate) fn router(app: App, jwt: JwtLayer, sealed: SealedLayer, extra: Router) -> Router {
+pub(crate) fn router(
+    app: App,
+    jwt: JwtLayer,
+    sessions: SessionLayer,
+    sealed: SealedLayer,
+    extra: Router,
+) -> Router {
     let known = Router::new()
         .merge(auth::signed_in())
         .merge(users::routes())
@@ -30,7 +37,7 @@ pub(crate) fn router(app: App, jwt: JwtLayer, sealed: SealedLayer, extra: Router
         .merge(discovery_profiles::routes())
         .merge(tenant_variables::routes())
         .route_layer(jwt);
-    let api = known.merge(auth::open()).layer(sealed);
+    let api = known.merge(auth::open()).merge(session::routes(sessions)).layer(sealed);
     Router::new()
         .nest("/api/v1", api)
         .merge(health::routes())
