@@ -33,7 +33,11 @@ use crate::{
         reconcile::Note,
         sources::{Environment, Strictness},
     },
-    layer::{jwt::JwtLayer, sealed::SealedLayer},
+    layer::{
+        jwt::JwtLayer,
+        sealed::SealedLayer,
+        session::{CookiePolicy, SessionLayer},
+    },
     operator::{Automatic, Emergencies, Notify, Operator, Review},
     provider::Provider,
     replica::{Membership, Replica, ReplicaError},
@@ -346,6 +350,18 @@ impl Rollovers {
     pub fn jwt(&self) -> Result<JwtLayer, NoKeyring> {
         let replica = self.replica();
         let layer = JwtLayer::new(replica.keychain())?.clock(Arc::clone(replica.clock()));
+        Ok(if self.accepts_while_fenced { layer.accepting_while_fenced() } else { layer })
+    }
+
+    /// The layer that finds the sessions of browsers, and sets their cookies by `policy`.
+    /// How long they last, [`Setup::longest`] has to know.
+    ///
+    /// # Errors
+    /// [`NoKeyring`] when there is no `SESSION_SECRET`.
+    pub fn session(&self, policy: CookiePolicy) -> Result<SessionLayer, NoKeyring> {
+        let replica = self.replica();
+        let layer = SessionLayer::new(replica.keychain(), policy)?;
+        let layer = layer.clock(Arc::clone(replica.clock()));
         Ok(if self.accepts_while_fenced { layer.accepting_while_fenced() } else { layer })
     }
 

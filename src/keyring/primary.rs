@@ -4,6 +4,8 @@
 use std::sync::Arc;
 
 use aes_gcm::Aes256Gcm;
+use hmac::Hmac;
+use sha2::Sha256;
 
 use super::{
     fence::Fenced,
@@ -58,6 +60,10 @@ impl<'k> Primary<'k, Sealing> {
 }
 
 impl<'k> Primary<'k, Signing> {
+    pub(crate) const fn mac(&self) -> &'k Hmac<Sha256> {
+        self.0.prepared().mac()
+    }
+
     pub(crate) const fn encoding(&self) -> &'k jsonwebtoken::EncodingKey {
         self.0.prepared().encoding()
     }

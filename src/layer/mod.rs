@@ -10,5 +10,6 @@ pub mod api_key;
 mod future;
 pub mod jwt;
 pub mod sealed;
+pub mod session;
 
 pub use future::ResponseFuture;

@@ -109,7 +109,7 @@ async fn a_browser_refreshes_by_cookie_and_proves_where_it_is(api: &Api) {
     let answer = api.log_in(body).await;
     let cookies: Vec<_> =
         answer.headers.get_all("set-cookie").iter().map(|c| c.to_str().unwrap()).collect();
-    let [refresh, csrf] = cookies[..] else { panic!("{cookies:?}") };
+    let [refresh, csrf, _session] = cookies[..] else { panic!("{cookies:?}") };
     assert!(refresh.ends_with("; Path=/api/v1/auth; HttpOnly; SameSite=Lax; Max-Age=604800"));
     let pair = |cookie: &str| cookie.split(';').next().unwrap().to_owned();
     let csrf_token = pair(csrf).split_once('=').unwrap().1.to_owned();

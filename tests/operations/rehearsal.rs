@@ -32,8 +32,8 @@ async fn state(api: &Api) -> Vec<Vec<String>> {
     vec![
         texts(format!("SELECT id || state FROM {keys} ORDER BY id, 1")).await,
         texts(format!("SELECT CAST(id AS text) FROM {rollovers}")).await,
-        texts("SELECT value FROM tenant_variables ORDER BY id, 1".to_owned()).await,
-        texts("SELECT CAST(id AS text) FROM audit_logs ORDER BY id, 1".to_owned()).await,
+        texts("SELECT value FROM tenant_variables ORDER BY id".to_owned()).await,
+        texts("SELECT CAST(id AS text) FROM audit_logs ORDER BY id".to_owned()).await,
     ]
 }
 

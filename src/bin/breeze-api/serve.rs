@@ -74,6 +74,7 @@ pub(crate) async fn run(environment: Environment, serve: Serve) -> anyhow::Resul
         .clock(Arc::clone(&clock))
         .counting(Arc::new(Counted { data: Arc::clone(&data), clock: Arc::clone(&clock) }))
         .longest(Secret::TurnSecret, settings.outside.relay.ttl)
+        .longest(Secret::SessionSecret, settings.lifetimes.refresh)
         .impact(Arc::new(effects));
     if let Some(redis) = &settings.redis {
         setup = setup.provider(Arc::new(redis.clone()));
@@ -133,7 +134,9 @@ async fn answer_requests(
     let admin = Router::new()
         .nest("/admin", rollovers.admin()?)
         .merge(rollovers.metrics(settings.scrapers.clone()));
-    let router = routes::router(app, rollovers.jwt()?, api_key, rollovers.sealed(), admin);
+    let sessions = rollovers.session(settings.cookies)?;
+    let router =
+        routes::router(app, rollovers.jwt()?, api_key, sessions, rollovers.sealed(), admin);
     let listener = TcpListener::bind(settings.listen)
         .await
         .with_context(|| format!("cannot listen on {}; set BREEZE_LISTEN", settings.listen))?;

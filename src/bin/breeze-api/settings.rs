@@ -7,6 +7,7 @@ use std::{fmt, net::SocketAddr, time::Duration};
 
 use breeze_rollover::{
     keyring::sources::{Environment, Strictness},
+    layer::session::{CookiePolicy, SameSite},
     metrics::Allowed,
     provider::RedisServer,
     schedule::Window,
@@ -14,10 +15,7 @@ use breeze_rollover::{
 };
 use secrecy::SecretString;
 
-use crate::{
-    auth::{CookiePolicy, SameSite},
-    outside::Outside,
-};
+use crate::outside::Outside;
 
 /// The longest time that a request may take.
 pub(crate) const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);

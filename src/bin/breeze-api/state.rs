@@ -2,15 +2,11 @@
 
 use std::sync::Arc;
 
-use breeze_rollover::{clock::Clock, keyring::KeychainHandle, token::Lifetimes};
-
-use crate::{
-    auth::{CookiePolicy, Passwords},
-    data::Data,
-    limits::Limits,
-    outside::Clients,
-    stopping::Stopping,
+use breeze_rollover::{
+    clock::Clock, keyring::KeychainHandle, layer::session::CookiePolicy, token::Lifetimes,
 };
+
+use crate::{auth::Passwords, data::Data, limits::Limits, outside::Clients, stopping::Stopping};
 
 /// What every handler shares. Cheap to clone.
 #[derive(Debug, Clone)]

@@ -8,8 +8,8 @@ mod tokens;
 mod totp;
 
 pub(crate) use api_keys::{IssuedKeys, KeyHolder};
-pub(crate) use cookies::{CookiePolicy, REFRESH_COOKIE, SameSite, cookie, proves_same_site};
+pub(crate) use cookies::{REFRESH_COOKIE, cookies, no_cookies};
 pub(crate) use first_start::create_administrator;
 pub(crate) use passwords::{PasswordError, Passwords};
-pub(crate) use tokens::{Issued, Session, issue};
+pub(crate) use tokens::{Issued, Session, issue, session_of};
 pub(crate) use totp::{MFA_COLUMN, accepted_step, enrol};

@@ -1,9 +1,10 @@
-//! Access and refresh tokens of one session.
+//! Access and refresh tokens of one session, and its cookie.
 
 use breeze_rollover::{
     catalog::Secret,
     clock::Timestamp,
     keyring::Keychain,
+    layer::session::{self, SignCookieError},
     problem::Problem,
     token::{self, Lifetimes, NewToken, Scope, SignError},
 };
@@ -20,15 +21,17 @@ pub(crate) struct Session {
     pub(crate) mfa: bool,
 }
 
-/// The two tokens, and the row that makes the refresh token count once.
+/// The two tokens, the session as a cookie, and the row that makes the refresh token
+/// count once.
 pub(crate) struct Issued {
     pub(crate) access: SecretString,
     pub(crate) refresh: SecretString,
+    pub(crate) session: SecretString,
     pub(crate) row: NewRefreshToken,
 }
 
-/// Signs the next two tokens of `session`, both with the primary key of `keychain`.
-/// They say what `user` is now, not what it was when the session began.
+/// Signs the next two tokens of `session`, both with the primary key of `keychain`, and
+/// a cookie that ends with the refresh token. They say what `user` is now, not what it was when the session began.
 pub(crate) fn issue(
     keychain: &Keychain,
     user: &User,
@@ -58,6 +61,7 @@ pub(crate) fn issue(
     Ok(Issued {
         access: token::sign(ring, &access, now).map_err(unmade)?,
         refresh: token::sign(ring, &refresh, now).map_err(unmade)?,
+        session: cookie(keychain, user, session, lifetimes, now)?,
         row: NewRefreshToken {
             jti,
             family,
@@ -65,6 +69,50 @@ pub(crate) fn issue(
             expires_at: now.plus(lifetimes.refresh),
         },
     })
+}
+
+/// What the cookie of `session` says.
+fn cookie(
+    keychain: &Keychain,
+    user: &User,
+    session: Session,
+    lifetimes: &Lifetimes,
+    now: Timestamp,
+) -> Result<SecretString, Problem> {
+    let data = [
+        (MFA, session.mfa.into()),
+        (AUTH_EPOCH, user.auth_epoch.into()),
+        (MFA_EPOCH, user.mfa_epoch.into()),
+    ];
+    let says = session::Session {
+        sub: user.id.to_string(),
+        sid: session.family.to_string(),
+        iat: now.as_seconds(),
+        exp: now.plus(lifetimes.refresh).as_seconds(),
+        data: data.into_iter().map(|(name, value)| (name.to_owned(), value)).collect(),
+    };
+    let ring = keychain.signing(Secret::SessionSecret).map_err(unsigned)?;
+    session::sign(ring, &says).map_err(|error| match error {
+        SignCookieError::Fenced(fenced) => fenced.into(),
+        error @ SignCookieError::TooLong => unsigned(error),
+    })
+}
+
+/// As tokens name them.
+const MFA: &str = "mfa";
+const AUTH_EPOCH: &str = "aep";
+const MFA_EPOCH: &str = "mep";
+
+/// The session that a cookie of `user` names, if neither their password nor their MFA has
+/// changed since.
+pub(crate) fn session_of(says: &session::Session, user: &User) -> Option<Session> {
+    let epoch = |name| says.data.get(name).and_then(serde_json::Value::as_i64);
+    let is_current = says.sub == user.id.to_string()
+        && epoch(AUTH_EPOCH) == Some(user.auth_epoch)
+        && epoch(MFA_EPOCH) == Some(user.mfa_epoch);
+    let family = says.sid.parse().ok().filter(|_| is_current)?;
+    let mfa = says.data.get(MFA).and_then(serde_json::Value::as_bool) == Some(true);
+    Some(Session { family, mfa })
 }
 
 fn unmade(error: SignError) -> Problem {

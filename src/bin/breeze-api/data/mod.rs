@@ -190,6 +190,14 @@ pub(crate) trait RefreshTokens {
     /// Sessions that a refresh token keeps alive at `now`.
     async fn live_sessions(&self, now: Timestamp) -> Result<u64, DataError>;
 
+    /// Whether a refresh token keeps this session alive at `now`.
+    async fn is_live(
+        &self,
+        user_id: RowId,
+        family: RowId,
+        now: Timestamp,
+    ) -> Result<bool, DataError>;
+
     /// Revokes every token of a family.
     async fn revoke_family(&self, user_id: RowId, family: RowId) -> Result<(), DataError>;
 }

@@ -21,6 +21,7 @@ use breeze_rollover::{
     catalog::Secret,
     clock::Timestamp,
     keyring::Keychain,
+    layer::session::{cookie, proves_same_site},
     problem::Problem,
     token::{self, Claims, TokenKind},
 };
@@ -34,7 +35,7 @@ use serde::{Deserialize, Serialize};
 use super::{account, row::Row, users};
 use crate::{
     auth::{
-        Issued, MFA_COLUMN, REFRESH_COOKIE, Session, accepted_step, cookie, issue, proves_same_site,
+        Issued, MFA_COLUMN, REFRESH_COOKIE, Session, accepted_step, cookies, issue, no_cookies,
     },
     data::{Exchange, Reach, RowId, User},
     extract::{Caller, Columns, Json, MaybeJson},
@@ -224,7 +225,7 @@ async fn logout(State(app): State<App>, caller: Caller) -> Result<Response, Prob
 
 /// An empty answer that takes the cookies back.
 pub(super) fn signed_out(app: &App) -> Response {
-    with_cookies(StatusCode::NO_CONTENT.into_response(), app.cookies.clear())
+    with_cookies(StatusCode::NO_CONTENT.into_response(), no_cookies(app.cookies))
 }
 
 fn signed_in_as(app: &App, user: User, issued: &Issued) -> Response {
@@ -238,10 +239,10 @@ fn signed_in_as(app: &App, user: User, issued: &Issued) -> Response {
         mfa_required: false,
     };
     let lifetime = Duration::from_secs(app.lifetimes.refresh.as_secs());
-    with_cookies(Body(body).into_response(), app.cookies.set(&issued.refresh, lifetime))
+    with_cookies(Body(body).into_response(), cookies(app.cookies, issued, lifetime))
 }
 
-fn with_cookies(mut response: Response, cookies: [HeaderValue; 2]) -> Response {
+fn with_cookies(mut response: Response, cookies: [HeaderValue; 3]) -> Response {
     for cookie in cookies {
         response.headers_mut().append(SET_COOKIE, cookie);
     }

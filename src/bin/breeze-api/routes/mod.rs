@@ -13,27 +13,31 @@ mod ice;
 mod messages;
 mod password_reset;
 mod row;
+mod session;
 mod sso_providers;
 mod tenant_variables;
 mod users;
 mod webhooks;
 
 use axum::{Router, middleware as layers};
-use breeze_rollover::layer::{api_key::ApiKeyLayer, jwt::JwtLayer, sealed::SealedLayer};
+use breeze_rollover::layer::{
+    api_key::ApiKeyLayer, jwt::JwtLayer, sealed::SealedLayer, session::SessionLayer,
+};
 use tower_http::{catch_panic::CatchPanicLayer, trace::TraceLayer};
 
 use crate::{
     auth::IssuedKeys, limits::limit_requests, middleware, settings::REQUEST_TIMEOUT, state::App,
 };
 
-/// The whole API over `app`, its callers known as `jwt` says and its columns sealed as
-/// `sealed` says; those of services by their API keys.
+/// The whole API over `app`, its callers known as `jwt` says, its browsers as `sessions`
+/// says, services by their API keys, and its columns sealed as `sealed` says.
 ///
 /// `extra` is merged beside it: the admin endpoint, with its own demands.
 pub(crate) fn router(
     app: App,
     jwt: JwtLayer,
     api_key: ApiKeyLayer<IssuedKeys>,
+    sessions: SessionLayer,
     sealed: SealedLayer,
     extra: Router,
 ) -> Router {
@@ -53,7 +57,7 @@ pub(crate) fn router(
         .route_layer(layers::from_fn_with_state(app.clone(), limit_requests))
         .route_layer(jwt);
     let by_key = api_keys::by_key().route_layer(api_key);
-    let open = auth::open().merge(password_reset::routes());
+    let open = auth::open().merge(password_reset::routes()).merge(session::routes(sessions));
     let api = known.merge(by_key).merge(open).layer(sealed);
     Router::new()
         .nest("/api/v1", api)

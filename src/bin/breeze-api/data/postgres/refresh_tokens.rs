@@ -29,6 +29,13 @@ const LIVE: &str = "
     SELECT count(*) FROM api_refresh_tokens
     WHERE expires_at > $1 AND NOT spent AND NOT revoked";
 
+/// Served by `api_refresh_tokens_family_idx`.
+const IS_LIVE: &str = "
+    SELECT EXISTS (
+        SELECT 1 FROM api_refresh_tokens
+        WHERE family = $1 AND user_id = $2 AND expires_at > $3 AND NOT spent AND NOT revoked
+    )";
+
 /// Served by `api_refresh_tokens_expiry_idx`.
 const FORGET: &str = "DELETE FROM api_refresh_tokens WHERE expires_at < $1";
 
@@ -68,6 +75,16 @@ impl RefreshTokens for PgData {
     async fn live_sessions(&self, now: Timestamp) -> Result<u64, DataError> {
         let query = sqlx::query_scalar::<_, i64>(LIVE).bind(now.as_millis());
         Ok(u64::try_from(query.fetch_one(&self.pool).await?).unwrap_or(0))
+    }
+
+    async fn is_live(
+        &self,
+        user_id: RowId,
+        family: RowId,
+        now: Timestamp,
+    ) -> Result<bool, DataError> {
+        let query = sqlx::query_scalar(IS_LIVE).bind(family).bind(user_id).bind(now.as_millis());
+        Ok(query.fetch_one(&self.pool).await?)
     }
 
     async fn revoke_family(&self, user_id: RowId, family: RowId) -> Result<(), DataError> {

@@ -1,0 +1,12 @@
+//! What people hold, through rollovers: the compiled binary, over real HTTP, on both
+//! databases.
+
+#![cfg(feature = "api")]
+#![allow(clippy::unwrap_used, reason = "a test ends where it fails")]
+#![allow(missing_docs, unreachable_pub, reason = "a test has no reader but its own")]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod jar;
+mod sessions;
