@@ -10,6 +10,7 @@ pub mod admin;
 pub mod catalog;
 pub mod clock;
 pub mod column;
+pub mod digest;
 #[cfg(all(feature = "worker", any(feature = "postgres", feature = "sqlite")))]
 pub mod embed;
 pub mod envelope;
