@@ -67,9 +67,8 @@ mod tests {
             pending: Some((Hash::of("pending"), until)),
             previous: Some((Hash::of("previous"), until)),
         };
-        let at = |token, seconds| {
-            hashes.presented(&Hash::of(token), Timestamp::from_seconds(seconds))
-        };
+        let at =
+            |token, seconds| hashes.presented(&Hash::of(token), Timestamp::from_seconds(seconds));
         assert_eq!(at("current", 1000), Some(PresentedToken::Current));
         assert_eq!(at("pending", 99), Some(PresentedToken::Pending));
         assert_eq!(at("previous", 99), Some(PresentedToken::Previous));

@@ -40,12 +40,13 @@ impl Vector {
     fn ring(&self, secret: Secret) -> Option<Keyring<Verbatim>> {
         let entry = secret.entry();
         let is_test = self.env.get("NODE_ENV").is_some_and(|mode| mode == "test");
-        let value = |name: &str| self.env.get(name).map(|text| trim(text)).filter(|t| !t.is_empty());
+        let value =
+            |name: &str| self.env.get(name).map(|text| trim(text)).filter(|t| !t.is_empty());
         let primary = value(entry.name).or(entry.test_value.filter(|_| is_test))?;
         let legacy = entry.legacy.iter().filter_map(|name| value(name));
         let keys = std::iter::once(primary).chain(legacy).enumerate().map(|(index, pepper)| {
             let state = if index == 0 { KeyState::Primary } else { KeyState::Retiring };
-            let id = KeyId::new(format!("p{index}")).unwrap();
+            let id = KeyId::new(&format!("p{index}")).unwrap();
             Key::verbatim(id, state, Material::new(pepper).unwrap(), Arc::default())
         });
         Some(Keyring::new(keys.collect()).unwrap())

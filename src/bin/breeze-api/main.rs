@@ -4,6 +4,7 @@
 
 mod auth;
 mod commands;
+mod counting;
 mod data;
 mod extract;
 mod middleware;

@@ -13,6 +13,7 @@ use anyhow::Context;
 use async_trait::async_trait;
 use axum::{Router, serve::ListenerExt};
 use breeze_rollover::{
+    catalog::Secret,
     clock::{Clock, SystemClock},
     column::Registry,
     embed::{Database, Rollovers, Setup},
@@ -25,6 +26,7 @@ use tokio::net::TcpListener;
 
 use crate::{
     auth::{Passwords, create_administrator},
+    counting::Counted,
     data::{self, Data},
     routes,
     settings::{REQUEST_TIMEOUT, Settings},
@@ -68,9 +70,13 @@ pub(crate) async fn run(environment: Environment, serve: Serve) -> anyhow::Resul
         // Others take over what a dead process had in hand before they pass it over.
         .worker(WorkerSettings { range_lease: settings.lease * 2 / 3, ..Default::default() })
         .clock(Arc::clone(&clock))
-        .impact(Arc::new(sessions));
+        .impact(Arc::new(sessions))
+        .counting(Arc::new(Counted { data: Arc::clone(&data), clock: Arc::clone(&clock) }));
     if settings.accepts_while_fenced {
         setup = setup.accept_while_fenced();
+    }
+    if let Some(grace) = settings.agents.secret_grace {
+        setup = setup.grace(Secret::AgentEnrollmentSecret, grace);
     }
     let rollovers = setup.start().await?;
     for note in rollovers.notes() {
@@ -97,6 +103,7 @@ async fn answer_requests(
         &mut io::stdout(),
     )
     .await?;
+    adopt_agent_tokens(&*data, rollovers).await?;
     let app = App {
         data,
         keychain: rollovers.replica().keychain(),
@@ -105,6 +112,7 @@ async fn answer_requests(
         lifetimes: settings.lifetimes,
         cookies: settings.cookies,
         stopping: stopping.clone(),
+        agents: settings.agents,
     };
     let admin = Router::new().nest("/admin", rollovers.admin()?);
     let router = routes::router(app, rollovers.jwt()?, rollovers.sealed(), admin);
@@ -135,6 +143,18 @@ async fn answer_requests(
             Ok(())
         }
     }
+}
+
+/// Takes the agent tokens of Breeze's own making for ones of the present generation, once.
+async fn adopt_agent_tokens(data: &dyn Data, rollovers: &Rollovers) -> anyhow::Result<()> {
+    let keychain = rollovers.replica().keychain();
+    let keychain = keychain.load();
+    let generation = keychain.verbatim(Secret::AgentTokens)?.primary().id().as_str();
+    let adopted = data.adopt_agent_tokens(generation).await?;
+    if adopted > 0 {
+        tracing::info!(adopted, generation, "agent tokens of before belong to a generation now");
+    }
+    Ok(())
 }
 
 /// Beyond the longest request, how long an open connection is waited for.

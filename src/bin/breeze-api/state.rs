@@ -5,7 +5,7 @@ use std::sync::Arc;
 use breeze_rollover::{clock::Clock, keyring::KeychainHandle, token::Lifetimes};
 
 use crate::{
-    auth::{CookiePolicy, Passwords},
+    auth::{AgentPolicy, CookiePolicy, Passwords},
     data::Data,
     stopping::Stopping,
 };
@@ -20,4 +20,5 @@ pub(crate) struct App {
     pub(crate) lifetimes: Lifetimes,
     pub(crate) cookies: CookiePolicy,
     pub(crate) stopping: Stopping,
+    pub(crate) agents: AgentPolicy,
 }

@@ -1,9 +1,11 @@
 //! The routes, one file a resource, and what each demands.
 
 mod account;
+mod agents;
 mod answer;
 mod auth;
 mod discovery_profiles;
+mod enrolment_keys;
 mod health;
 mod row;
 mod sso_providers;
@@ -29,8 +31,9 @@ pub(crate) fn router(app: App, jwt: JwtLayer, sealed: SealedLayer, extra: Router
         .merge(webhooks::routes())
         .merge(discovery_profiles::routes())
         .merge(tenant_variables::routes())
+        .merge(enrolment_keys::routes())
         .route_layer(jwt);
-    let api = known.merge(auth::open()).layer(sealed);
+    let api = known.merge(auth::open()).merge(agents::open()).layer(sealed);
     Router::new()
         .nest("/api/v1", api)
         .merge(health::routes())

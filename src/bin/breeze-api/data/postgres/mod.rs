@@ -1,6 +1,8 @@
 //! The API's data on PostgreSQL.
 
+mod agents;
 mod discovery_profiles;
+mod enrolment_keys;
 mod refresh_tokens;
 mod sso_providers;
 mod tenant_variables;
@@ -13,7 +15,7 @@ use async_trait::async_trait;
 use breeze_rollover::store::postgres::Pool;
 use sqlx::{PgPool, migrate::Migrator};
 
-use super::{Data, DataError};
+use super::{Data, DataError, reliance};
 
 /// Whether a migration has ever run.
 const IS_MIGRATED: &str = "SELECT to_regclass('_breeze_api_migrations') IS NOT NULL";
