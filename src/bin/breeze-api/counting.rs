@@ -1,4 +1,4 @@
-//! What still needs a pepper, or a generation of what is issued, as the API's tables tell.
+//! Counts what still needs a pepper, or a generation of what is issued.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use breeze_rollover::{
 
 use crate::data::{Data, DataError};
 
-/// Counts in the API's tables.
+/// Counts in the API's data, as it is now.
 #[derive(Debug)]
 pub(crate) struct Counted {
     pub(crate) data: Arc<dyn Data>,
@@ -20,18 +20,20 @@ pub(crate) struct Counted {
 #[async_trait]
 impl Counting for Counted {
     async fn what_needs(&self, secret: Secret, keys: &[KeyId]) -> Result<Reliance, StoreError> {
+        let ids: Vec<String> = keys.iter().map(KeyId::to_string).collect();
         let now = self.clock.now();
         let counted = match secret {
+            Secret::EnrollmentKeyPepper => self.data.enrolment_keys_under(&ids, now).await,
+            Secret::AgentTokens => self.data.agents_under(&ids, now).await,
             Secret::UserApiKeys => self.data.live_api_keys(keys, now).await,
             _ => return Ok(Reliance::Uncounted),
         };
-        let (rows, unknown) = counted.map_err(of_the_store)?;
-        Ok(Reliance::Counted { rows, unknown })
+        counted.map_err(unanswered)
     }
 }
 
 /// The same database, and so the same fault.
-fn of_the_store(error: DataError) -> StoreError {
+fn unanswered(error: DataError) -> StoreError {
     match error {
         DataError::Unavailable(error) => StoreError::Unreachable(error),
         DataError::Database(error) | DataError::KeyRetired(error) => StoreError::Database(error),

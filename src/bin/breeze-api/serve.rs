@@ -82,6 +82,9 @@ pub(crate) async fn run(environment: Environment, serve: Serve) -> anyhow::Resul
     if let Some(grace) = settings.scrape_grace {
         setup = setup.grace(Secret::MetricsScrapeToken, grace);
     }
+    if let Some(grace) = settings.agents.secret_grace {
+        setup = setup.grace(Secret::AgentEnrollmentSecret, grace);
+    }
     if let Some(window) = settings.window {
         setup = setup.automatic(window);
     }
@@ -114,7 +117,7 @@ async fn answer_requests(
     )
     .await?;
     let issued = IssuedKeys::new(Arc::clone(&data));
-    adopt_api_keys(&*data, rollovers).await?;
+    adopt_issued(&*data, rollovers).await?;
     let api_key =
         ApiKeyLayer::new(rollovers.replica().keychain(), issued.clone()).clock(Arc::clone(&clock));
     let app = App {
@@ -130,6 +133,7 @@ async fn answer_requests(
             settings.requests_per_minute,
         )),
         outside: Arc::new(settings.outside.clone().clients(&rollovers.replica().keychain())),
+        agents: settings.agents,
     };
     let admin = Router::new()
         .nest("/admin", rollovers.admin()?)
@@ -170,16 +174,24 @@ async fn answer_requests(
     served
 }
 
-/// Keys that Breeze has issued count as of the first generation, as long as there is no
-/// second one.
-async fn adopt_api_keys(data: &dyn Data, rollovers: &Rollovers) -> anyhow::Result<()> {
+/// What Breeze has issued counts as of the first generation, as long as there is no
+/// second one: what a rollover has ended does not come back by a restart.
+async fn adopt_issued(data: &dyn Data, rollovers: &Rollovers) -> anyhow::Result<()> {
     let custody = rollovers.replica().store().custody().await?;
-    let mut generations = custody.keys.iter().filter(|key| key.secret == Secret::UserApiKeys);
-    if let (Some(first), None) = (generations.next(), generations.next()) {
-        let adopted = data.adopt_api_keys(&first.id).await?;
-        if adopted > 0 {
-            tracing::info!(adopted, "API keys of before belong to the first generation");
-        }
+    let only_generation = |secret| {
+        let mut generations = custody.keys.iter().filter(|key| key.secret == secret);
+        let first = generations.next().filter(|_| generations.next().is_none());
+        first.map(|key| key.id.clone())
+    };
+    let mut adopted = 0;
+    if let Some(generation) = only_generation(Secret::UserApiKeys) {
+        adopted += data.adopt_api_keys(&generation).await?;
+    }
+    if let Some(generation) = only_generation(Secret::AgentTokens) {
+        adopted += data.adopt_agent_tokens(generation.as_str()).await?;
+    }
+    if adopted > 0 {
+        tracing::info!(adopted, "keys and tokens of before belong to the first generation");
     }
     Ok(())
 }

@@ -15,7 +15,10 @@ use breeze_rollover::{
 };
 use secrecy::SecretString;
 
-use crate::outside::Outside;
+use crate::{
+    auth::{AgentPolicy, Enforcement},
+    outside::Outside,
+};
 
 /// The longest time that a request may take.
 pub(crate) const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
@@ -49,6 +52,7 @@ pub(crate) struct Settings {
     pub(crate) scrape_grace: Option<Duration>,
     /// When rollovers of what is due begin by themselves.
     pub(crate) window: Option<Window>,
+    pub(crate) agents: AgentPolicy,
 }
 
 /// The database alone: all that a command beside `serve` needs.
@@ -91,6 +95,7 @@ impl Settings {
             scrape_grace: reader.seconds("METRICS_SCRAPE_GRACE_SECONDS"),
             window: reader
                 .parsed("BREEZE_MAINTENANCE_WINDOW", "two times of the day in UTC: 02:00-04:30"),
+            agents: reader.agents(is_production),
         };
         if !settings.admin_email.contains('@') {
             reader.faults.push("BREEZE_ADMIN_EMAIL must be an e-mail address".to_owned());
@@ -189,9 +194,37 @@ impl Reader<'_> {
         CookiePolicy { same_site, is_secure }
     }
 
+    /// FORMATS section 6.
+    fn agents(&mut self, is_production: bool) -> AgentPolicy {
+        let mode = self.text("ENROLLMENT_SECRET_ENFORCEMENT_MODE");
+        let enforcement = match mode.as_deref() {
+            Some("warn") => Enforcement::Warn,
+            _ if is_production => Enforcement::Refuse,
+            _ => Enforcement::Allow,
+        };
+        let minutes = self.text("ENROLLMENT_KEY_DEFAULT_TTL_MINUTES");
+        let minutes = minutes.as_deref().and_then(leading_number).unwrap_or(60);
+        AgentPolicy {
+            enforcement,
+            key_lifetime: Duration::from_secs(u64::from(minutes) * 60),
+            overlap: self
+                .seconds("AGENT_TOKEN_OVERLAP_SECONDS")
+                .unwrap_or(Duration::from_secs(5 * 60)),
+            secret_grace: self.seconds("AGENT_ENROLLMENT_SECRET_GRACE_SECONDS"),
+        }
+    }
+
     pub(crate) fn flag(&mut self, name: &str) -> bool {
         matches!(self.text(name).as_deref(), Some("1" | "true"))
     }
+}
+
+/// The positive number that `text` begins with, whatever follows: as Breeze reads it.
+fn leading_number(text: &str) -> Option<u32> {
+    let text = text.trim_start();
+    let text = text.strip_prefix('+').unwrap_or(text);
+    let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    text[..end].parse().ok().filter(|number| *number > 0)
 }
 
 #[cfg(test)]
@@ -209,6 +242,13 @@ mod tests {
         assert_eq!(settings.lifetimes, Lifetimes::BREEZE);
         assert_eq!((settings.lease.as_secs(), settings.drain.as_secs()), (15, 0));
         assert!(!settings.accepts_while_fenced);
+    }
+
+    #[test]
+    fn the_life_of_an_enrolment_key_is_read_as_breeze_reads_it() {
+        let minutes = |text| leading_number(text).unwrap_or(60);
+        assert_eq!([minutes("90"), minutes(" 90 min"), minutes("+15.9")], [90, 90, 15]);
+        assert_eq!([minutes("x"), minutes("0"), minutes("-5")], [60, 60, 60]);
     }
 
     #[test]

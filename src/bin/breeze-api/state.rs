@@ -6,7 +6,13 @@ use breeze_rollover::{
     clock::Clock, keyring::KeychainHandle, layer::session::CookiePolicy, token::Lifetimes,
 };
 
-use crate::{auth::Passwords, data::Data, limits::Limits, outside::Clients, stopping::Stopping};
+use crate::{
+    auth::{AgentPolicy, Passwords},
+    data::Data,
+    limits::Limits,
+    outside::Clients,
+    stopping::Stopping,
+};
 
 /// What every handler shares. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -20,4 +26,5 @@ pub(crate) struct App {
     pub(crate) stopping: Stopping,
     pub(crate) limits: Arc<Limits>,
     pub(crate) outside: Arc<Clients>,
+    pub(crate) agents: AgentPolicy,
 }

@@ -1,5 +1,6 @@
 //! Who somebody is: passwords, one-time codes, and the tokens that follow from them.
 
+mod agent;
 mod api_keys;
 mod cookies;
 mod first_start;
@@ -7,6 +8,7 @@ mod passwords;
 mod tokens;
 mod totp;
 
+pub(crate) use agent::{AgentPolicy, CallingAgent, Enforcement, mint_token, pending_until, unmade};
 pub(crate) use api_keys::{IssuedKeys, KeyHolder};
 pub(crate) use cookies::{REFRESH_COOKIE, cookies, no_cookies};
 pub(crate) use first_start::create_administrator;

@@ -1,7 +1,7 @@
 //! API keys that users hold: their hashes. One text of SQL for both databases.
 
 use async_trait::async_trait;
-use breeze_rollover::{clock::Timestamp, digest::Hash, ids::KeyId};
+use breeze_rollover::{clock::Timestamp, digest::Hash, ids::KeyId, rollover::Reliance};
 use sqlx::FromRow;
 
 use super::{DataError, Reach, RowId, Window};
@@ -89,7 +89,7 @@ pub(crate) trait ApiKeys {
         &self,
         generations: &[KeyId],
         now: Timestamp,
-    ) -> Result<(u64, u64), DataError>;
+    ) -> Result<Reliance, DataError>;
 }
 
 macro_rules! columns {
@@ -289,7 +289,7 @@ macro_rules! api_keys_on {
                 &self,
                 generations: &[KeyId],
                 now: Timestamp,
-            ) -> Result<(u64, u64), DataError> {
+            ) -> Result<Reliance, DataError> {
                 let mut live = 0;
                 for generation in generations {
                     let query = sqlx::query_scalar::<_, i64>(api_keys::LIVE)
@@ -300,7 +300,8 @@ macro_rules! api_keys_on {
                 let query =
                     sqlx::query_scalar::<_, i64>(api_keys::LIVE_OF_NONE).bind(now.as_millis());
                 let unknown = query.fetch_one(&self.pool).await?;
-                Ok((u64::try_from(live).unwrap_or(0), u64::try_from(unknown).unwrap_or(0)))
+                let count = |rows: i64| u64::try_from(rows).unwrap_or(0);
+                Ok(Reliance::Counted { rows: count(live), unknown: count(unknown) })
             }
         }
     };

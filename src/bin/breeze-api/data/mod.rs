@@ -7,6 +7,7 @@
 //!    back a ciphertext that a rewrap has replaced meanwhile.
 //! 3. Whoever asks passes a [`Reach`]; a row outside it does not exist for them.
 
+mod access;
 mod api_keys;
 mod draft;
 mod error;
@@ -17,9 +18,12 @@ mod sqlite;
 use std::{fmt, sync::Arc};
 
 use async_trait::async_trait;
-use breeze_rollover::{clock::Timestamp, embed::Database};
+use breeze_rollover::{clock::Timestamp, embed::Database, rollover::Reliance};
 use sqlx::{FromRow, migrate::Migrator};
 
+pub(crate) use access::{
+    Agent, Agents, EnrolmentKey, EnrolmentKeys, NewAgent, NewEnrolmentKey, Under,
+};
 pub(crate) use api_keys::{ApiKeyRow, ApiKeys, Holders, NewApiKey};
 pub(crate) use draft::{
     DiscoveryProfileDraft, SsoProviderDraft, TenantVariableDraft, UserDraft, WebhookDraft,
@@ -50,6 +54,8 @@ pub(crate) trait Data:
     + Webhooks
     + DiscoveryProfiles
     + TenantVariables
+    + EnrolmentKeys
+    + Agents
     + ApiKeys
     + PasswordResets
     + fmt::Debug
@@ -338,4 +344,10 @@ resource!(
 /// only adds, and is no reason not to serve.
 fn newest(migrator: &Migrator) -> i64 {
     migrator.iter().map(|migration| migration.version).max().unwrap_or(0)
+}
+
+/// Rows that need a key, and rows that do not tell, as they were counted.
+fn reliance((rows, unknown): (i64, i64)) -> Reliance {
+    let count = |rows| u64::try_from(rows).unwrap_or(0);
+    Reliance::Counted { rows: count(rows), unknown: count(unknown) }
 }

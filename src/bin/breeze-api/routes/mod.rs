@@ -1,12 +1,14 @@
 //! The routes, one file a resource, and what each demands.
 
 mod account;
+mod agents;
 mod answer;
 mod api_keys;
 mod assistant;
 mod auth;
 mod certificates;
 mod discovery_profiles;
+mod enrolment_keys;
 mod files;
 mod health;
 mod ice;
@@ -54,10 +56,14 @@ pub(crate) fn router(
         .merge(files::routes())
         .merge(messages::routes())
         .merge(ice::routes())
+        .merge(enrolment_keys::routes())
         .route_layer(layers::from_fn_with_state(app.clone(), limit_requests))
         .route_layer(jwt);
     let by_key = api_keys::by_key().route_layer(api_key);
-    let open = auth::open().merge(password_reset::routes()).merge(session::routes(sessions));
+    let open = auth::open()
+        .merge(agents::open())
+        .merge(password_reset::routes())
+        .merge(session::routes(sessions));
     let api = known.merge(by_key).merge(open).layer(sealed);
     Router::new()
         .nest("/api/v1", api)

@@ -1,6 +1,6 @@
 //! API keys that users hold.
 
-use breeze_rollover::{clock::Timestamp, ids::KeyId};
+use breeze_rollover::{clock::Timestamp, ids::KeyId, rollover::Reliance};
 use sqlx::PgConnection;
 
 use super::PgData;

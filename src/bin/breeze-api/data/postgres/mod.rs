@@ -1,7 +1,9 @@
 //! The API's data on PostgreSQL.
 
+mod agents;
 mod api_keys;
 mod discovery_profiles;
+mod enrolment_keys;
 mod password_resets;
 mod refresh_tokens;
 mod sso_providers;
@@ -15,7 +17,7 @@ use async_trait::async_trait;
 use breeze_rollover::store::postgres::Pool;
 use sqlx::{PgPool, migrate::Migrator};
 
-use super::{Data, DataError};
+use super::{Data, DataError, reliance};
 
 /// Whether a migration has ever run.
 const IS_MIGRATED: &str = "SELECT to_regclass('_breeze_api_migrations') IS NOT NULL";

@@ -1,7 +1,9 @@
 //! The API's data on SQLite.
 
+mod agents;
 mod api_keys;
 mod discovery_profiles;
+mod enrolment_keys;
 mod password_resets;
 mod refresh_tokens;
 mod sso_providers;
@@ -14,7 +16,7 @@ use std::borrow::Cow;
 use async_trait::async_trait;
 use sqlx::{SqlitePool, migrate::Migrator};
 
-use super::{Data, DataError};
+use super::{Data, DataError, reliance};
 
 /// Whether a migration has ever run.
 const IS_MIGRATED: &str =
@@ -62,4 +64,9 @@ impl Data for SqliteData {
         let found: i64 = sqlx::query_scalar(NEWEST).fetch_one(&self.pool).await?;
         if found < super::newest(&migrator()) { Err(DataError::NotMigrated) } else { Ok(()) }
     }
+}
+
+/// A list as a parameter of `json_each`.
+fn json(texts: &[String]) -> sqlx::types::Json<&[String]> {
+    sqlx::types::Json(texts)
 }
