@@ -75,7 +75,10 @@ impl Service {
     }
 
     pub async fn reaches(&self, id: &str, phase: &str) -> Value {
-        self.until(id, |rollover| rollover["phase"] == phase).await
+        let is_retiring = matches!(phase, "retired" | "rolled_back");
+        // Every process has heard that the key is retired.
+        let is_told = |rollover: &Value| !is_retiring || !rollover["cutOff"]["at"].is_null();
+        self.until(id, |rollover| rollover["phase"] == phase && is_told(rollover)).await
     }
 
     /// Waits until the rollover waits for something that is told in these words.
