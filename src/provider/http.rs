@@ -37,7 +37,6 @@ impl Api {
             .redirect(Policy::none())
             .referer(false)
             .connect_timeout(limits.connect)
-            .read_timeout(limits.answer)
             .user_agent(concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION")))
             .build()
             .expect("the TLS configuration is of the version of rustls that the client has");

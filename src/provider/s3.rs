@@ -13,7 +13,7 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures_util::{Stream, TryStreamExt};
+use futures_util::{Stream, stream};
 use http::{HeaderValue, StatusCode, header};
 use rand::{RngExt, rng};
 use reqwest::{Body, RequestBuilder, Response};
@@ -145,10 +145,12 @@ impl Files {
     pub async fn get(&self, key: &str) -> Result<Option<File>, ProviderError> {
         let url = self.bucket.get_object(Some(&self.pair), key).sign(SIGNED_FOR);
         let request = self.api.client().get(url).timeout(TRANSFER);
-        let response = request.send().await.map_err(|error| unreachable(&self.withheld, error))?;
+        let send =
+            async { request.send().await.map_err(|error| unreachable(&self.withheld, error)) };
+        let (response, patience) = (self.soon(send).await?, self.api.limits().answer);
         match response.status() {
             StatusCode::NOT_FOUND => Ok(None),
-            StatusCode::OK => Ok(Some(File(response))),
+            StatusCode::OK => Ok(Some(File { response, patience })),
             _ => Err(self.taken(response).await.err().unwrap_or_else(|| {
                 ProviderError::Nonsense("neither an object nor an error".to_owned())
             })),
@@ -183,8 +185,9 @@ impl Files {
     async fn probe(&self) -> Result<String, ProviderError> {
         let key = format!("breeze-probe/{}", Uuid::new_v4());
         let content = Bytes::copy_from_slice(&rng().random::<[u8; 32]>());
-        self.put(&key, content.len() as u64, None, content.clone()).await?;
-        let read = self.read(&key).await;
+        let put = self.put(&key, content.len() as u64, None, content.clone());
+        self.soon(put).await?;
+        let read = self.soon(self.read(&key)).await;
         self.delete(&key).await?;
         match read? {
             Some(read) if read == content => {
@@ -194,9 +197,19 @@ impl Files {
         }
     }
 
+    /// What does not depend on the size of a file.
+    async fn soon<T>(
+        &self,
+        answer: impl Future<Output = Result<T, ProviderError>>,
+    ) -> Result<T, ProviderError> {
+        tokio::time::timeout(self.api.limits().answer, answer)
+            .await
+            .unwrap_or_else(|_| Err(ProviderError::Unreachable("no answer in time".to_owned())))
+    }
+
     /// A small object, whole.
     async fn read(&self, key: &str) -> Result<Option<Bytes>, ProviderError> {
-        let Some(File(response)) = self.get(key).await? else { return Ok(None) };
+        let Some(File { response, .. }) = self.get(key).await? else { return Ok(None) };
         Ok(Some(self.taken(response).await?.body))
     }
 }
@@ -209,24 +222,33 @@ impl fmt::Debug for Files {
 
 /// An object that is being read.
 #[derive(Debug)]
-pub struct File(Response);
+pub struct File {
+    response: Response,
+    /// Between two parts of it.
+    patience: Duration,
+}
 
 impl File {
     /// What it is, if whoever wrote it has said so.
     #[must_use]
     pub fn kind(&self) -> Option<&HeaderValue> {
-        self.0.headers().get(header::CONTENT_TYPE)
+        self.response.headers().get(header::CONTENT_TYPE)
     }
 
     /// How many bytes it has.
     #[must_use]
     pub fn length(&self) -> Option<u64> {
-        self.0.content_length()
+        self.response.content_length()
     }
 
     /// Its bytes, as they come.
     pub fn content(self) -> impl Stream<Item = Result<Bytes, BrokenOff>> + Send + 'static {
-        self.0.bytes_stream().map_err(|_| BrokenOff)
+        stream::try_unfold(self, |mut file| async move {
+            match tokio::time::timeout(file.patience, file.response.chunk()).await {
+                Ok(Ok(part)) => Ok(part.map(|part| (part, file))),
+                Ok(Err(_)) | Err(_) => Err(BrokenOff),
+            }
+        })
     }
 }
 

@@ -135,6 +135,8 @@ async fn an_upload_in_flight_finishes_on_the_pair_that_it_began_with(database: D
 
     let begun = app.begin(rollover(&world, &value(NEW))).await.unwrap();
     app.blocked(begun.id, "in flight").await;
+    // A file may take longer than an answer.
+    tokio::time::sleep(limits().answer * 2).await;
     sender.send(Bytes::from_static(b"half")).await.unwrap();
     drop(sender);
     upload.await.unwrap().unwrap();
