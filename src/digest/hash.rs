@@ -110,7 +110,7 @@ mod tests {
     fn ring(peppers: &[(&str, KeyState, &str)]) -> Keyring<Verbatim> {
         let key = |(id, state, pepper): &(&str, KeyState, &str)| {
             let material = Material::new(*pepper).expect("not empty");
-            Key::verbatim(KeyId::new(*id).expect("valid"), *state, material, Arc::default())
+            Key::verbatim(KeyId::new(id).expect("valid"), *state, material, Arc::default())
         };
         Keyring::new(peppers.iter().map(key).collect()).expect("valid")
     }

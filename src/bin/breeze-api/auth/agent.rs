@@ -14,7 +14,7 @@ use breeze_rollover::{
     clock::Timestamp,
     digest::{self, Hash, PresentedToken},
     ids::KeyId,
-    keyring::{Fenced, Keychain, NoKeyring},
+    keyring::{Fenced, KeyState, Keychain, NoKeyring},
     material::NoEntropy,
     problem::Problem,
 };
@@ -138,7 +138,10 @@ impl FromRequestParts<App> for CallingAgent {
             PresentedToken::Pending => &agent.pending_token_generation,
             PresentedToken::Previous => &agent.previous_token_generation,
         };
-        let is_present = generation.as_deref() == Some(ring.primary().id().as_str());
+        // Not merely another than the primary: a process that has yet to hear of a
+        // promotion must not have the newest tokens changed back.
+        let key = generation.as_deref().and_then(|generation| ring.get(generation));
+        let is_old = key.is_some_and(|key| key.state() == KeyState::Retiring);
         if which == PresentedToken::Pending {
             let until = now.plus(app.agents.overlap);
             app.data.promote_agent_token(agent.id, &presented, now, until).await?;
@@ -147,7 +150,7 @@ impl FromRequestParts<App> for CallingAgent {
             id: agent.id,
             agent_id: agent.agent_id,
             presented,
-            must_rotate: which == PresentedToken::Previous || !is_present,
+            must_rotate: which == PresentedToken::Previous || is_old,
         })
     }
 }
@@ -173,7 +176,7 @@ mod tests {
 
     use breeze_rollover::{
         ids::Epoch,
-        keyring::{AnyKeyring, Key, KeyState, Keyring},
+        keyring::{AnyKeyring, Key, Keyring},
         material::Material,
     };
 
@@ -193,7 +196,7 @@ mod tests {
     }
 
     fn keychain(secret: Option<&str>) -> Keychain {
-        let keychain = Keychain::new(Epoch::new(1));
+        let keychain = Keychain::new(Epoch(1));
         let Some(secret) = secret else { return keychain };
         let key = Key::verbatim(
             KeyId::new("s").unwrap(),
