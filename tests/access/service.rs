@@ -78,6 +78,14 @@ impl Service {
         self.until(id, |rollover| rollover["phase"] == phase).await
     }
 
+    /// Waits until it has ended in this phase, and no process accepts the key that it
+    /// retired: the processes hear of that one after the other.
+    pub async fn ends(&self, id: &str, phase: &str) -> Value {
+        let has_ended =
+            |rollover: &Value| rollover["phase"] == phase && !rollover["cutOff"]["at"].is_null();
+        self.until(id, has_ended).await
+    }
+
     /// Waits until the rollover waits for something that is told in these words.
     pub async fn waits_for(&self, id: &str, words: &str) -> Value {
         let waits = |rollover: &Value| {
