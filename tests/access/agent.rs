@@ -110,9 +110,12 @@ impl Traffic {
                 }
                 tokio::time::sleep(Duration::from_millis(30)).await;
             }
-            // Nobody was locked out, not even who was silent for long.
+            // Nobody was locked out, not even who was silent for long. The second sign of
+            // life presents the token that the first one led to.
             for agent in &mut agents {
-                agent.beat().await.unwrap_or_else(|refused| panic!("{refused:?}"));
+                for _ in 0..2 {
+                    agent.beat().await.unwrap_or_else(|refused| panic!("{refused:?}"));
+                }
             }
             (agents.len(), beats)
         });

@@ -28,7 +28,7 @@ async fn agents_enrol_with_the_old_secret_until_nobody_presents_it(db: Db) {
     traffic.present(NEXT);
     Agent::enrol(&service.clients, &key, Some(SECRET)).await.ok().unwrap();
 
-    service.reaches(&id, "retired").await;
+    service.ends(&id, "retired").await;
     let refused = Agent::enrol(&service.clients, &key, Some(SECRET)).await.err().unwrap();
     assert_eq!(refused.expect(403)["code"], "enrolment_secret");
     Agent::enrol(&service.clients, &key, Some(NEXT)).await.ok().unwrap();
@@ -46,7 +46,7 @@ async fn a_hard_rollover_refuses_the_old_secret_and_touches_no_enrolled_agent(db
     let mut agent = service.enrol(&key).await.unwrap();
     service.rehearses(NAME).await;
     let id = service.begin_as(supplied("hard")).await;
-    service.reaches(&id, "retired").await;
+    service.ends(&id, "retired").await;
     assert_eq!(service.enrol(&key).await.err().unwrap().status, 403);
     Agent::enrol(&service.clients, &key, Some(NEXT)).await.ok().unwrap();
     agent.beat().await.unwrap();
@@ -60,7 +60,7 @@ async fn both_secrets_enrol_while_it_rolls_back_and_the_old_one_after(db: Db) {
     let told = service.tell(&id, "roll-back", json!({ "reason": "a test" })).await;
     assert_eq!(told.status, 200, "{told:?}");
     service.enrol(&key).await.unwrap();
-    service.reaches(&id, "rolled_back").await;
+    service.ends(&id, "rolled_back").await;
     service.enrol(&key).await.unwrap();
     let refused = Agent::enrol(&service.clients, &key, Some(NEXT)).await.err().unwrap();
     assert_eq!(refused.status, 403);

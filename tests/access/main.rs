@@ -9,6 +9,7 @@
 mod support;
 
 mod agent;
+mod beside_breeze;
 mod enrolment_secret;
 mod peppers;
 mod service;

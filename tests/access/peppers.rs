@@ -37,7 +37,7 @@ async fn enrolment_keys_outlive_a_rollover_of_their_pepper(db: Db) {
     let unknown = keys.iter().find(|key| key["name"] == "unknown").unwrap()["id"].as_str().unwrap();
     let path = format!("/api/v1/enrollment-keys/{unknown}/expire");
     assert_eq!(service.operator.post(&path, json!({})).await.status, 204);
-    service.reaches(&id, "retired").await;
+    service.ends(&id, "retired").await;
     service.enrol(&idle).await.unwrap();
     traffic.end().await;
 }
@@ -69,7 +69,7 @@ async fn a_hard_rollover_ends_the_keys_of_before_and_a_dry_run_ends_none(db: Db)
     service.rehearses(PEPPERS).await;
     service.enrol(&before).await.unwrap();
     let id = service.begin(PEPPERS, "hard").await;
-    service.reaches(&id, "retired").await;
+    service.ends(&id, "retired").await;
     assert_eq!(service.enrol(&before).await.err().unwrap().expect(401)["code"], "enrolment_key");
     let after = service.enrolment_key("after").await;
     service.enrol(&after).await.unwrap();
@@ -87,7 +87,7 @@ async fn what_was_hashed_anew_is_hashed_back_when_the_pepper_rolls_back(db: Db) 
     service.waits_for(&id, "1 row(s) need the old key").await;
     assert_eq!(service.primary(PEPPERS).await, old);
     service.enrol(&busy).await.unwrap();
-    service.reaches(&id, "rolled_back").await;
+    service.ends(&id, "rolled_back").await;
     service.enrol(&idle).await.unwrap();
     service.enrol(&busy).await.unwrap();
 }

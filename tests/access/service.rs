@@ -75,10 +75,15 @@ impl Service {
     }
 
     pub async fn reaches(&self, id: &str, phase: &str) -> Value {
-        let is_retiring = matches!(phase, "retired" | "rolled_back");
-        // Every process has heard that the key is retired.
-        let is_told = |rollover: &Value| !is_retiring || !rollover["cutOff"]["at"].is_null();
-        self.until(id, |rollover| rollover["phase"] == phase && is_told(rollover)).await
+        self.until(id, |rollover| rollover["phase"] == phase).await
+    }
+
+    /// Waits until it has ended in this phase, and no process accepts the key that it
+    /// retired: the processes hear of that one after the other.
+    pub async fn ends(&self, id: &str, phase: &str) -> Value {
+        let has_ended =
+            |rollover: &Value| rollover["phase"] == phase && !rollover["cutOff"]["at"].is_null();
+        self.until(id, has_ended).await
     }
 
     /// Waits until the rollover waits for something that is told in these words.

@@ -29,7 +29,7 @@ async fn agents_change_their_tokens_and_nobody_is_locked_out(db: Db) {
     service.refuses_to_retire(&id, "1 row(s) need the old key").await;
     let given_up = json!({ "reason": "it is gone", "acceptLoss": true });
     service.tell(&id, "retire", given_up).await.expect(200);
-    service.reaches(&id, "retired").await;
+    service.ends(&id, "retired").await;
     assert_eq!(lost.ask("heartbeat").await.expect(401)["code"], "agent_token");
     silent.beat().await.unwrap();
 }
@@ -41,7 +41,7 @@ async fn a_hard_rollover_ends_every_token_of_before(db: Db) {
     service.rehearses(NAME).await;
     agent.beat().await.unwrap();
     let id = service.begin(NAME, "hard").await;
-    service.reaches(&id, "retired").await;
+    service.ends(&id, "retired").await;
     for what in ["heartbeat", "heartbeat", "rotate-token"] {
         assert_eq!(agent.ask(what).await.status, 401);
     }
@@ -62,7 +62,7 @@ async fn tokens_of_both_generations_count_while_it_rolls_back(db: Db) {
         old.beat().await.unwrap();
         new.beat().await.unwrap();
     }
-    service.reaches(&id, "rolled_back").await;
+    service.ends(&id, "rolled_back").await;
     old.beat().await.unwrap();
     new.beat().await.unwrap();
 }
@@ -117,15 +117,8 @@ async fn tokens_of_breezes_own_making_belong_to_the_first_generation(db: Db) {
     again.waits_for(&id, "1 row(s) need the old key, and 0 do not tell").await;
 }
 
-// On PostgreSQL alone: on SQLite, where a second process hears of a promotion by polling,
-// agents may not have been told of it when the traffic ends, and then never change.
-#[tokio::test(flavor = "multi_thread")]
-#[cfg_attr(not(postgres_tests), ignore = "needs PostgreSQL; tests/run starts one")]
-async fn agents_change_their_tokens_on_postgres() {
-    agents_change_their_tokens_and_nobody_is_locked_out(Db::on_postgres().await).await;
-}
-
 on_both_databases!(
+    agents_change_their_tokens_and_nobody_is_locked_out,
     a_hard_rollover_ends_every_token_of_before,
     tokens_of_both_generations_count_while_it_rolls_back,
     a_next_token_takes_its_place_when_it_is_presented_and_no_earlier,
