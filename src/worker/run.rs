@@ -2,11 +2,18 @@
 //! rollover is forgotten.
 
 use std::{
-    sync::atomic::{AtomicUsize, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
 use apalis::prelude::*;
+use futures_util::{
+    StreamExt,
+    stream::{self, BoxStream},
+};
 
 use super::{DriveError, Lane, Next, Queue, Task as Work, Worker, share::LOOK};
 use crate::{ids::RolloverId, rollover::Blocker};
@@ -207,6 +214,20 @@ const ASK: Duration = Duration::from_millis(200);
 /// time, and one that is free.
 const STEPS: usize = 3;
 
+/// When to ask the queue: not once the worker is shutting down, so that no fetch is
+/// dropped in the middle of its transaction.
+fn asks(worker: &Worker) -> BoxStream<'static, ()> {
+    let shutting_down = Arc::clone(&worker.shutting_down);
+    stream::unfold(shutting_down, |shutting_down| async {
+        tokio::time::sleep(ASK).await;
+        if shutting_down.load(Ordering::Relaxed) {
+            std::future::pending::<()>().await;
+        }
+        Some(((), shutting_down))
+    })
+    .boxed()
+}
+
 impl WorkerBackend {
     async fn work(&self, worker: Worker, lane: Lane) -> Result<(), WorkerError> {
         let name = format!("breeze-rollover-{}", uuid::Uuid::now_v7());
@@ -218,7 +239,7 @@ impl WorkerBackend {
             #[cfg(feature = "postgres")]
             Self::Postgres(queue) => {
                 WorkerBuilder::new(name)
-                    .backend(queue.storage(lane).poll_with_interval(ASK))
+                    .backend(queue.storage(lane).poll_with_stream(asks(&worker)))
                     .data(worker)
                     .concurrency(concurrency)
                     .build(task)
@@ -228,7 +249,7 @@ impl WorkerBackend {
             #[cfg(feature = "sqlite")]
             Self::Sqlite(queue) => {
                 WorkerBuilder::new(name)
-                    .backend(queue.storage(lane).poll_with_interval(ASK))
+                    .backend(queue.storage(lane).poll_with_stream(asks(&worker)))
                     .data(worker)
                     .concurrency(concurrency)
                     .build(task)
