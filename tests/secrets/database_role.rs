@@ -9,83 +9,62 @@ use std::{
     time::Duration,
 };
 
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::time::sleep;
 
-use crate::support::{
-    breeze_api::{Process, breeze_api},
-    deployment::{KEYS, administrator},
-    free_port,
-    http::Client,
-    postgres::{self, Role},
+use crate::{
+    served::{Served, path_of},
+    support::{
+        deployment::Db,
+        http::Client,
+        postgres::{self, Role},
+    },
 };
 
-/// A server on a role of its own, and its administrator.
-struct Served {
-    database: postgres::Database,
+/// A running API on a role of its own.
+struct OnOwnRole {
+    served: Served,
     role: Role,
-    process: Process,
-    admin: Client,
 }
 
-impl Served {
-    async fn on_own_role() -> Self {
+impl OnOwnRole {
+    async fn start() -> Self {
         let database = postgres::database().await;
         let role = database.role().await;
-        let migrated = breeze_api(["migrate"]).env("DATABASE_URL", database.url()).finish().await;
-        assert_eq!(migrated.code, Some(0), "{}", migrated.stderr);
-        grant(&database, &role.name).await;
-        let port = free_port();
-        let mut process = breeze_api(["serve"])
-            .envs(KEYS)
-            .env("DATABASE_URL", &role.url)
-            .env("BREEZE_LISTEN", format!("127.0.0.1:{port}"))
-            .start();
-        process.listens_on(port).await;
-        let admin = administrator(&Client::on(port), &process.stdout()).await;
-        Self { database, role, process, admin }
+        let db = Db::Postgres(Box::new(database));
+        db.migrate().await;
+        grant(&db, &role.name).await;
+        let served = Served::at(db, &role.url, &[]).await;
+        Self { served, role }
+    }
+
+    fn database(&self) -> &postgres::Database {
+        match &self.served.db {
+            Db::Postgres(database) => database,
+            Db::Sqlite(_) => unreachable!("it was made on PostgreSQL"),
+        }
     }
 
     /// Another role with the same rights.
     async fn second_role(&self) -> Role {
-        let second = self.database.role().await;
-        self.database.execute(&format!("GRANT {} TO {}", self.role.name, second.name)).await;
+        let second = self.database().role().await;
+        self.database().execute(&format!("GRANT {} TO {}", self.role.name, second.name)).await;
         second
-    }
-
-    async fn begin(&self, value: Option<&str>, mode: &str) -> Value {
-        let mut body = json!({ "secret": "DATABASE_URL", "mode": mode, "reason": "a test" });
-        if let Some(value) = value {
-            body["value"] = value.into();
-        }
-        self.admin.post("/admin/rollovers", body).await.expect(202)
-    }
-
-    /// The rollover once it is in `phase`.
-    async fn reaches(&self, rollover: &Value, phase: &str) -> Value {
-        let path = format!("/admin/rollovers/{}", rollover["id"].as_str().unwrap());
-        for _ in 0..1200 {
-            let rollover = self.admin.get(&path).await.expect(200);
-            if rollover["phase"] == phase {
-                return rollover;
-            }
-            sleep(Duration::from_millis(50)).await;
-        }
-        panic!("{phase} was not reached: {}", self.admin.get(&path).await.json());
     }
 
     /// Open connections of a role.
     async fn connections(&self, role: &str) -> i64 {
         sqlx::query_scalar("SELECT count(*) FROM pg_stat_activity WHERE usename = $1")
             .bind(role)
-            .fetch_one(&self.database.pool().await)
+            .fetch_one(&self.database().pool().await)
             .await
             .unwrap()
     }
 }
 
 /// The rights of the README's role that serves.
-async fn grant(database: &postgres::Database, role: &str) {
+async fn grant(db: &Db, role: &str) {
+    let Db::Postgres(database) = db else { unreachable!("it was made on PostgreSQL") };
     database
         .execute(&format!(
             "GRANT USAGE ON SCHEMA rollover, apalis TO {role};
@@ -153,17 +132,18 @@ impl Traffic {
 #[tokio::test(flavor = "multi_thread")]
 #[cfg_attr(not(postgres_tests), ignore = "needs PostgreSQL; tests/run starts one")]
 async fn a_second_role_takes_over_under_traffic_and_the_old_one_is_ended() {
-    let served = Served::on_own_role().await;
-    let second = served.second_role().await;
+    let on = OnOwnRole::start().await;
+    let served = &on.served;
+    let second = on.second_role().await;
     let traffic = Traffic::on(&served.admin).await;
     traffic.goes_on(50).await;
 
-    let rollover = served.begin(Some(&user_info(&second)), "graceful").await;
+    let rollover = served.begin("DATABASE_URL", "graceful", Some(&user_info(&second))).await;
     served.reaches(&rollover, "retired").await;
-    assert_eq!(served.connections(&served.role.name).await, 0);
-    let old = sqlx::PgPool::connect(&served.role.url).await.unwrap_err();
+    assert_eq!(on.connections(&on.role.name).await, 0);
+    let old = sqlx::PgPool::connect(&on.role.url).await.unwrap_err();
     assert_eq!(old.into_database_error().unwrap().code().as_deref(), Some("28P01"));
-    served.database.execute(&format!("ALTER ROLE {} NOLOGIN", served.role.name)).await;
+    on.database().execute(&format!("ALTER ROLE {} NOLOGIN", on.role.name)).await;
     traffic.goes_on(200).await;
 
     // The queue, the worker and the record of rollovers are on the new role too.
@@ -182,9 +162,9 @@ async fn a_second_role_takes_over_under_traffic_and_the_old_one_is_ended() {
     };
     assert!(told("rollover.probe").contains("has the rights of the present one"));
     assert!(told("rollover.revoke").contains("has no password any more"));
-    let log = served.process.terminate().await.stderr;
+    let log = on.served.process.terminate().await.stderr;
     assert!(!log.contains("ERROR"), "{log}");
-    for role in [&served.role, &second] {
+    for role in [&on.role, &second] {
         let (_, password) = role.url.split_once("://").unwrap().1.split_once(':').unwrap();
         assert!(!log.contains(password.split('@').next().unwrap()), "a password is in the log");
     }
@@ -193,42 +173,45 @@ async fn a_second_role_takes_over_under_traffic_and_the_old_one_is_ended() {
 #[tokio::test(flavor = "multi_thread")]
 #[cfg_attr(not(postgres_tests), ignore = "needs PostgreSQL; tests/run starts one")]
 async fn two_roles_take_turns_where_the_role_may_make_roles() {
-    let served = Served::on_own_role().await;
-    let refused = served.begin(None, "graceful").await;
+    let on = OnOwnRole::start().await;
+    let served = &on.served;
+    let refused = served.begin("DATABASE_URL", "graceful", None).await;
     let refused = served.reaches(&refused, "refused").await;
     let why = refused["blockedBy"].as_str().unwrap();
     assert!(why.contains("CREATE ROLE") && why.contains("hand it in as `value`"), "{why}");
 
-    served.database.execute(&format!("ALTER ROLE {} CREATEROLE", served.role.name)).await;
+    on.database().execute(&format!("ALTER ROLE {} CREATEROLE", on.role.name)).await;
     let traffic = Traffic::on(&served.admin).await;
-    let rollover = served.begin(None, "graceful").await;
+    let rollover = served.begin("DATABASE_URL", "graceful", None).await;
     served.reaches(&rollover, "retired").await;
-    let other = format!("{}_b", served.role.name);
-    assert!(served.connections(&other).await > 0);
-    assert_eq!(served.connections(&served.role.name).await, 0);
+    let other = format!("{}_b", on.role.name);
+    assert!(on.connections(&other).await > 0);
+    assert_eq!(on.connections(&on.role.name).await, 0);
 
-    served.database.execute(&format!("ALTER ROLE {other} CREATEROLE")).await;
-    let back = served.begin(None, "graceful").await;
+    on.database().execute(&format!("ALTER ROLE {other} CREATEROLE")).await;
+    let back = served.begin("DATABASE_URL", "graceful", None).await;
     served.reaches(&back, "retired").await;
-    assert!(served.connections(&served.role.name).await > 0);
-    assert_eq!(served.connections(&other).await, 0);
+    assert!(on.connections(&on.role.name).await > 0);
+    assert_eq!(on.connections(&other).await, 0);
     traffic.goes_on(50).await;
     traffic.ends().await;
-    served.process.terminate().await;
-    served.database.execute(&format!("DROP ROLE {other}")).await;
+    let Served { db, process, .. } = on.served;
+    process.terminate().await;
+    db.execute(&format!("DROP ROLE {other}"), "").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[cfg_attr(not(postgres_tests), ignore = "needs PostgreSQL; tests/run starts one")]
 async fn a_credential_that_does_not_do_changes_nothing_and_says_why() {
-    let served = Served::on_own_role().await;
+    let on = OnOwnRole::start().await;
+    let served = &on.served;
     let traffic = Traffic::on(&served.admin).await;
     let begin = json!({ "secret": "DATABASE_URL", "reason": "a test", "value": "no colon in it" });
     let malformed = served.admin.post("/admin/rollovers", begin).await;
     assert_eq!(malformed.status, 422);
     assert!(malformed.json()["detail"].as_str().unwrap().contains("user:password"));
 
-    let stranger = served.database.role().await;
+    let stranger = on.database().role().await;
     for (value, expected) in [
         (format!("{}:a wrong password", stranger.name), "password authentication failed"),
         (user_info(&stranger), "lacks a right"),
@@ -239,7 +222,7 @@ async fn a_credential_that_does_not_do_changes_nothing_and_says_why() {
         let dry = served.admin.post("/admin/rollovers", dry).await;
         assert_eq!((dry.status.as_u16(), &dry.json()["code"]), (422, &"probe_failed".into()));
 
-        let rollover = served.begin(Some(&value), "graceful").await;
+        let rollover = served.begin("DATABASE_URL", "graceful", Some(&value)).await;
         let abandoned = served.reaches(&rollover, "abandoned").await;
         let why = abandoned["blockedBy"].as_str().unwrap();
         assert!(why.contains(expected), "{why}");
@@ -247,24 +230,19 @@ async fn a_credential_that_does_not_do_changes_nothing_and_says_why() {
     }
     traffic.goes_on(20).await;
     traffic.ends().await;
-    assert!(served.connections(&served.role.name).await > 0);
+    assert!(on.connections(&on.role.name).await > 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[cfg_attr(not(postgres_tests), ignore = "needs PostgreSQL; tests/run starts one")]
 async fn a_role_that_others_use_still_is_not_ended_until_they_have_left() {
-    let served = Served::on_own_role().await;
-    let second = served.second_role().await;
-    let other = sqlx::PgPool::connect(&served.role.url).await.unwrap();
-    let rollover = served.begin(Some(&user_info(&second)), "graceful").await;
-    let path = format!("/admin/rollovers/{}", rollover["id"].as_str().unwrap());
-    loop {
-        let rollover = served.admin.get(&path).await.expect(200);
-        if rollover["blockedBy"].as_str().is_some_and(|by| by.contains("open connection(s)")) {
-            break;
-        }
-        sleep(Duration::from_millis(50)).await;
-    }
+    let on = OnOwnRole::start().await;
+    let served = &on.served;
+    let second = on.second_role().await;
+    let other = sqlx::PgPool::connect(&on.role.url).await.unwrap();
+    let rollover = served.begin("DATABASE_URL", "graceful", Some(&user_info(&second))).await;
+    let path = path_of(&rollover);
+    served.blocked(&rollover, "open connection(s)").await;
     sqlx::query("SELECT 1").execute(&other).await.expect("it works on");
 
     // The way back is open, and leaves the new role with its password.
@@ -274,6 +252,6 @@ async fn a_role_that_others_use_still_is_not_ended_until_they_have_left() {
         .await
         .expect(200);
     served.reaches(&rollover, "rolled_back").await;
-    assert!(served.connections(&served.role.name).await > 1);
+    assert!(on.connections(&on.role.name).await > 1);
     sqlx::PgPool::connect(&second.url).await.expect("nobody revoked the new one");
 }

@@ -2,18 +2,16 @@
 
 use std::{process::Stdio, time::Duration};
 
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::{
     net::TcpStream,
     process::{Child, Command},
     time::sleep,
 };
 
-use crate::support::{
-    breeze_api::{Process, breeze_api},
-    deployment::{Db, KEYS, administrator},
-    free_port,
-    http::Client,
+use crate::{
+    served::Served,
+    support::{deployment::Db, free_port},
 };
 
 const OLD: &str = "an-old-password-of-redis-0123456789";
@@ -83,54 +81,16 @@ impl Redis {
     }
 }
 
-struct Served {
-    process: Process,
-    anybody: Client,
-    admin: Client,
-    _db: Db,
-}
-
+/// A running API that counts in `redis`.
 async fn serve(redis: &Redis, more: &[(&str, &str)]) -> Served {
-    let db = Db::on_sqlite();
-    let port = free_port();
-    let mut process = breeze_api(["serve"])
-        .envs(KEYS)
-        .envs(more.iter().copied())
-        .env("DATABASE_URL", db.url())
-        .env("REDIS_URL", redis.url())
-        .env("BREEZE_LISTEN", format!("127.0.0.1:{port}"))
-        .start();
-    process.listens_on(port).await;
-    let anybody = Client::on(port);
-    let admin = administrator(&anybody, &process.stdout()).await;
-    Served { process, anybody, admin, _db: db }
+    let url = redis.url();
+    let variables: Vec<_> = [("REDIS_URL", url.as_str())].iter().chain(more).copied().collect();
+    Served::on(Db::on_sqlite(), &variables).await
 }
 
-impl Served {
-    async fn fails_to_log_in(&self, account: &str) -> u16 {
-        let login = json!({ "email": account, "password": "a wrong one" });
-        self.anybody.post("/api/v1/auth/login", login).await.status.as_u16()
-    }
-
-    async fn reaches(&self, rollover: &Value, phase: &str) -> Value {
-        let path = format!("/admin/rollovers/{}", rollover["id"].as_str().unwrap());
-        for _ in 0..1200 {
-            let rollover = self.admin.get(&path).await.expect(200);
-            if rollover["phase"] == phase {
-                return rollover;
-            }
-            sleep(Duration::from_millis(50)).await;
-        }
-        panic!("{phase} was not reached: {}", self.admin.get(&path).await.json());
-    }
-
-    async fn begin(&self, value: Option<&str>) -> Value {
-        let mut body = json!({ "secret": "REDIS_URL", "reason": "a test" });
-        if let Some(value) = value {
-            body["value"] = value.into();
-        }
-        self.admin.post("/admin/rollovers", body).await.expect(202)
-    }
+async fn fails_to_log_in(served: &Served, account: &str) -> u16 {
+    let login = json!({ "email": account, "password": "a wrong one" });
+    served.anybody.post("/api/v1/auth/login", login).await.status.as_u16()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -138,10 +98,10 @@ impl Served {
 async fn a_new_password_takes_over_and_the_old_one_is_taken_away() {
     let redis = Redis::start("~breeze:* +@all").await;
     let served = serve(&redis, &[]).await;
-    assert_eq!(served.fails_to_log_in("a@example.com").await, 401);
+    assert_eq!(fails_to_log_in(&served, "a@example.com").await, 401);
     assert_eq!(redis.counters(OLD).await, 1);
 
-    let rollover = served.begin(None).await;
+    let rollover = served.begin("REDIS_URL", "graceful", None).await;
     let client = served.anybody.clone();
     let traffic = tokio::spawn(async move {
         for number in 0..60 {
@@ -156,7 +116,7 @@ async fn a_new_password_takes_over_and_the_old_one_is_taken_away() {
     assert!(refused.to_string().contains("AuthenticationFailed"), "{refused}");
     let users = std::fs::read_to_string(redis.folder.path().join("users.acl")).unwrap();
     assert_eq!(users.matches('#').count(), 1, "the new password alone is kept: {users}");
-    assert_eq!(served.fails_to_log_in("a@example.com").await, 401);
+    assert_eq!(fails_to_log_in(&served, "a@example.com").await, 401);
     let log = served.process.terminate().await.stderr;
     assert!(!log.contains("Redis is away") && !log.contains(OLD), "{log}");
 }
@@ -166,11 +126,12 @@ async fn a_new_password_takes_over_and_the_old_one_is_taken_away() {
 async fn a_user_that_may_not_change_users_is_given_its_password_by_hand() {
     let redis = Redis::start("~breeze:* +@read +@write +multi +exec +ping").await;
     let served = serve(&redis, &[]).await;
-    let refused = served.begin(None).await;
+    let refused = served.begin("REDIS_URL", "graceful", None).await;
     let why = served.reaches(&refused, "refused").await["blockedBy"].to_string();
     assert!(why.contains("ACL SETUSER"), "{why}");
 
-    let wrong = served.begin(Some("api:a-wrong-password-0123456789")).await;
+    let wrong =
+        served.begin("REDIS_URL", "graceful", Some("api:a-wrong-password-0123456789")).await;
     let why = served.reaches(&wrong, "abandoned").await["blockedBy"].to_string();
     assert!(why.contains("does not log in") && !why.contains("wrong-password"), "{why}");
     let malformed = json!({ "secret": "REDIS_URL", "reason": "x", "value": "no colon in it" });
@@ -184,7 +145,7 @@ async fn limits_hold_with_redis_and_without_it() {
     let mut redis = Redis::start("~breeze:* +@all").await;
     let served = serve(&redis, &[("BREEZE_REQUESTS_PER_MINUTE", "30")]).await;
     for _ in 0..10 {
-        assert_eq!(served.fails_to_log_in("a@example.com").await, 401);
+        assert_eq!(fails_to_log_in(&served, "a@example.com").await, 401);
     }
     let login = json!({ "email": "A@example.com ", "password": "a wrong one" });
     let throttled = served.anybody.post("/api/v1/auth/login", login).await;
@@ -195,11 +156,11 @@ async fn limits_hold_with_redis_and_without_it() {
 
     redis.stop().await;
     for _ in 0..10 {
-        assert_eq!(served.fails_to_log_in("b@example.com").await, 401, "it serves on");
+        assert_eq!(fails_to_log_in(&served, "b@example.com").await, 401, "it serves on");
     }
-    assert_eq!(served.fails_to_log_in("b@example.com").await, 429, "and counts by itself");
+    assert_eq!(fails_to_log_in(&served, "b@example.com").await, 429, "and counts by itself");
     redis.start_again().await;
-    assert_eq!(served.fails_to_log_in("c@example.com").await, 401);
+    assert_eq!(fails_to_log_in(&served, "c@example.com").await, 401);
     let mut limited = 0;
     for _ in 0..80 {
         limited += u32::from(served.admin.get("/api/v1/users/me").await.status == 429);
