@@ -240,3 +240,28 @@ pub fn assert_problem(answer: &Answer, status: u16, code: &str) {
     assert_eq!(problem["status"], status);
     assert!(problem["title"].is_string() && problem["detail"].is_string(), "{problem}");
 }
+
+/// Runs a scenario of one name on both databases.
+macro_rules! on_both_databases {
+    ($($scenario:ident),* $(,)?) => {$(
+        mod $scenario {
+            use crate::app::Api;
+
+            #[tokio::test]
+            async fn on_sqlite() {
+                let api = Api::on_sqlite().await;
+                super::$scenario(&api).await;
+                api.end().await;
+            }
+
+            #[tokio::test]
+            #[cfg_attr(not(postgres_tests), ignore = "needs PostgreSQL; tests/run starts one")]
+            async fn on_postgres() {
+                let api = Api::on_postgres().await;
+                super::$scenario(&api).await;
+                api.end().await;
+            }
+        }
+    )*};
+}
+pub(crate) use on_both_databases;

@@ -20,27 +20,4 @@ mod metrics;
 mod rehearsal;
 mod schedule;
 
-/// Runs a scenario of one name on both databases.
-macro_rules! on_both_databases {
-    ($($scenario:ident),* $(,)?) => {$(
-        mod $scenario {
-            use crate::app::Api;
-
-            #[tokio::test]
-            async fn on_sqlite() {
-                let api = Api::on_sqlite().await;
-                super::$scenario(&api).await;
-                api.end().await;
-            }
-
-            #[tokio::test]
-            #[cfg_attr(not(postgres_tests), ignore = "needs PostgreSQL; tests/run starts one")]
-            async fn on_postgres() {
-                let api = Api::on_postgres().await;
-                super::$scenario(&api).await;
-                api.end().await;
-            }
-        }
-    )*};
-}
-pub(crate) use on_both_databases;
+use app::on_both_databases;

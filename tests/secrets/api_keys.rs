@@ -4,8 +4,11 @@ use http::Request;
 use serde_json::{Value, json};
 
 use crate::{
-    served::{Served, on_both, path_of},
-    support::{deployment::Db, http::Answer},
+    served::{Served, path_of},
+    support::{
+        deployment::{Db, on_both_databases},
+        http::Answer,
+    },
 };
 
 /// What the API answers to whoever presents these keys.
@@ -168,7 +171,7 @@ async fn a_graceful_rollover_waits_for_the_keys_of_before(db: Db) {
     assert!(!is_accepted(&served, &meanwhile).await && is_accepted(&served, &new).await);
 }
 
-on_both!(
+on_both_databases!(
     a_key_is_shown_once_and_told_by_its_prefix,
     a_key_is_rotated_with_an_overlap_and_ends_by_itself,
     keys_are_revoked_one_by_one_of_a_user_or_of_an_organization,

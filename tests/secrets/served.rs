@@ -87,23 +87,3 @@ impl Served {
 pub(crate) fn path_of(rollover: &Value) -> String {
     format!("/admin/rollovers/{}", rollover["id"].as_str().unwrap())
 }
-
-/// Each promise as a test on each database.
-macro_rules! on_both {
-    ($($promise:ident),* $(,)?) => {
-        mod sqlite {
-            $(#[tokio::test(flavor = "multi_thread")]
-            async fn $promise() {
-                super::$promise(crate::support::deployment::Db::on_sqlite()).await;
-            })*
-        }
-        mod postgres {
-            $(#[tokio::test(flavor = "multi_thread")]
-            #[cfg_attr(not(postgres_tests), ignore = "needs PostgreSQL; tests/run starts one")]
-            async fn $promise() {
-                super::$promise(crate::support::deployment::Db::on_postgres().await).await;
-            })*
-        }
-    };
-}
-pub(crate) use on_both;
