@@ -61,7 +61,7 @@ struct Ear {
     /// The channel of its proofs.
     own: String,
     /// With what tells of another login.
-    session: Option<(PgListener, watch::Receiver<u64>)>,
+    session: Option<(PgListener, watch::Receiver<()>)>,
     /// How many sessions in a row came to nothing.
     failures: u32,
 }

@@ -59,7 +59,7 @@ impl fmt::Debug for RoleLogin {
 #[derive(Debug, Default)]
 pub(super) struct Login {
     present: Mutex<Option<(RoleLogin, Instant)>>,
-    changes: watch::Sender<u64>,
+    changes: watch::Sender<()>,
 }
 
 impl Login {
@@ -88,7 +88,7 @@ impl Login {
             let Some(idle) = pool.try_acquire() else { break };
             drop(idle);
         }
-        self.changes.send_modify(|changes| *changes += 1);
+        self.changes.send_replace(());
     }
 
     /// `options`, which connect elsewhere, with the present login where it was changed.
@@ -101,7 +101,7 @@ impl Login {
     }
 
     /// Tells of every change from now on.
-    pub(super) fn changes(&self) -> watch::Receiver<u64> {
+    pub(super) fn changes(&self) -> watch::Receiver<()> {
         self.changes.subscribe()
     }
 
