@@ -52,6 +52,15 @@ impl OnOwnRole {
         second
     }
 
+    /// The server's processes for the role.
+    async fn backends(&self) -> Vec<i32> {
+        sqlx::query_scalar("SELECT pid FROM pg_stat_activity WHERE usename = $1")
+            .bind(&self.role.name)
+            .fetch_all(&self.database().pool().await)
+            .await
+            .unwrap()
+    }
+
     /// Open connections of a role.
     async fn connections(&self, role: &str) -> i64 {
         sqlx::query_scalar("SELECT count(*) FROM pg_stat_activity WHERE usename = $1")
@@ -168,6 +177,32 @@ async fn a_second_role_takes_over_under_traffic_and_the_old_one_is_ended() {
         let (_, password) = role.url.split_once("://").unwrap().1.split_once(':').unwrap();
         assert!(!log.contains(password.split('@').next().unwrap()), "a password is in the log");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[cfg_attr(not(postgres_tests), ignore = "needs PostgreSQL; tests/run starts one")]
+async fn a_new_password_of_the_same_role_leaves_no_connection_of_the_old_one() {
+    let on = OnOwnRole::start().await;
+    let served = &on.served;
+    let traffic = Traffic::on(&served.admin).await;
+    // Connections that are idle bridge the time in which the role has a password that the
+    // process does not know yet.
+    traffic.goes_on(50).await;
+    traffic.ends().await;
+    let role = &on.role.name;
+    on.database().execute(&format!("ALTER ROLE {role} PASSWORD 'another one'")).await;
+    let before: Vec<i32> = on.backends().await;
+    assert!(!before.is_empty());
+
+    let value = format!("{role}:another%20one");
+    let rollover = served.begin("DATABASE_URL", "graceful", Some(&value)).await;
+    served.reaches(&rollover, "retired").await;
+    let traffic = Traffic::on(&served.admin).await;
+    traffic.goes_on(50).await;
+    traffic.ends().await;
+    let after = on.backends().await;
+    assert!(!after.is_empty());
+    assert!(after.iter().all(|pid| !before.contains(pid)), "{before:?} {after:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
