@@ -7,7 +7,7 @@ use axum::{
     middleware::Next,
     response::{IntoResponse, Response},
 };
-use breeze_rollover::problem::Problem;
+use breeze_rollover::{layer::sealed::Sealed, problem::Problem};
 use http::{HeaderName, HeaderValue, StatusCode};
 use sqlx::types::Uuid;
 
@@ -42,6 +42,18 @@ pub(crate) fn span(request: &Request) -> tracing::Span {
     let id = request.extensions().get().map_or("", |RequestId(id)| id.to_str().unwrap_or_default());
     let route = request.extensions().get().map_or("", MatchedPath::as_str);
     tracing::info_span!("request", id, method = %request.method(), route)
+}
+
+/// Answers no page that lacks a value since the lease ran out while it was read: it is to
+/// be asked for again. What was written is told to have been written.
+pub(crate) async fn read_whole(request: Request, next: Next) -> Response {
+    let is_safe = request.method().is_safe();
+    let sealed = request.extensions().get::<Sealed>().filter(|_| is_safe).cloned();
+    let response = next.run(request).await;
+    match sealed.map_or(Ok(()), |sealed| sealed.check()) {
+        Ok(()) => response,
+        Err(fenced) => Problem::from(fenced).into_response(),
+    }
 }
 
 /// Ends a request that takes longer than `limit`.
@@ -86,6 +98,14 @@ pub(crate) async fn method_not_allowed() -> Problem {
 #[cfg(test)]
 mod tests {
     use axum::{Router, body::Body, middleware as layers, routing::get};
+    use breeze_rollover::{
+        clock::Uptime,
+        column::Registry,
+        ids::Epoch,
+        keyring::{Fence, Keychain, KeychainHandle},
+        layer::sealed::SealedLayer,
+    };
+    use http::Method;
     use tower::ServiceExt;
     use tower_http::catch_panic::CatchPanicLayer;
 
@@ -106,6 +126,25 @@ mod tests {
         let (status, body) = answer(router.layer(CatchPanicLayer::custom(answer_panic))).await;
         assert_eq!(status, StatusCode::INTERNAL_SERVER_ERROR);
         assert!(body.contains(r#""code":"internal""#) && !body.contains("hunter2"), "{body}");
+    }
+
+    /// A request of `method` during which the lease runs out.
+    async fn outlives_its_lease(method: Method) -> StatusCode {
+        let fence = Fence::at(Uptime::now().plus(Duration::from_secs(60)));
+        let keys = KeychainHandle::new(Keychain::new(Epoch(1)).under(fence.clone()));
+        let page = async move || fence.shut();
+        let router = Router::new()
+            .route("/", get(page.clone()).post(page))
+            .layer(layers::from_fn(read_whole))
+            .layer(SealedLayer::new(keys, Registry::empty()));
+        let request = http::Request::builder().method(method).body(Body::empty()).unwrap();
+        router.oneshot(request).await.unwrap().status()
+    }
+
+    #[tokio::test]
+    async fn a_page_is_asked_for_again_where_the_lease_ran_out_and_what_is_written_is_told() {
+        assert_eq!(outlives_its_lease(Method::GET).await, StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(outlives_its_lease(Method::POST).await, StatusCode::OK);
     }
 
     #[tokio::test]

@@ -33,11 +33,22 @@ impl Sealed {
         &self.keychain
     }
 
+    /// Whether values may be opened: the lease under which the keys were read runs, or
+    /// [`SealedLayer::accepting_while_fenced`](super::SealedLayer::accepting_while_fenced)
+    /// was asked for.
+    ///
+    /// # Errors
+    /// [`Fenced`] from the end of that lease on, for ever.
+    pub fn check(&self) -> Result<(), Fenced> {
+        if self.shared.accepts_while_fenced { Ok(()) } else { self.keychain.fence().check() }
+    }
+
     /// Opens one text value, and offers its row for rewrapping if it is stale. What
     /// names a key that was retired is refused: [`Sealed::read`] looks further.
     ///
     /// # Errors
-    /// [`SealedError`]: the column is not registered, or the value does not open there.
+    /// [`SealedError`]: the column is not registered, the value does not open there, or
+    /// the process has lost its lease since the request was let in.
     pub fn open(
         &self,
         table: &str,
@@ -46,8 +57,8 @@ impl Sealed {
         value: &str,
     ) -> Result<SecretString, SealedError> {
         let (column, row) = (self.column(table, column)?, row.into());
-        let Opened { plaintext, is_stale } =
-            self.text_under(&self.keychain, column, &row, value)?;
+        let opened = self.text_under(&self.keychain, column, &row, value);
+        let Opened { plaintext, is_stale } = self.in_time(opened)?;
         self.offer_if(is_stale, table, &row);
         Ok(plaintext)
     }
@@ -82,8 +93,8 @@ impl Sealed {
         json: &str,
     ) -> Result<SecretString, SealedError> {
         let (column, row) = (self.column(table, column)?, row.into());
-        let Opened { plaintext, is_stale } =
-            self.document_under(&self.keychain, column, &row, json)?;
+        let opened = self.document_under(&self.keychain, column, &row, json);
+        let Opened { plaintext, is_stale } = self.in_time(opened)?;
         self.offer_if(is_stale, table, &row);
         Ok(plaintext)
     }
@@ -104,6 +115,18 @@ impl Sealed {
         column
             .seal_document(&self.keychain, &row.into(), json, self.shared.target)
             .map_err(|error| SealedError::Document { column: column.to_string(), error })
+    }
+
+    /// What came of opening something, if the lease still runs. It is checked afterwards:
+    /// from its end on an old key may count as cut off, and a key that is not here may be
+    /// the one that others seal with.
+    pub(super) fn in_time<T>(&self, opened: Result<T, SealedError>) -> Result<T, SealedError> {
+        match (self.keychain.fence().check(), opened) {
+            (Err(fenced), opened) if opened.is_err() || !self.shared.accepts_while_fenced => {
+                Err(SealedError::Fenced(fenced))
+            }
+            (_, opened) => opened,
+        }
     }
 
     /// Opens one text value of `column` under `keychain`.
@@ -181,6 +204,9 @@ pub enum SealedError {
         /// Why.
         error: SealError,
     },
+    /// Nothing is opened without the lease.
+    #[error(transparent)]
+    Fenced(Fenced),
     /// The document is neither opened nor sealed.
     #[error("{column}: {error}")]
     Document {
@@ -196,7 +222,8 @@ impl SealedError {
     #[must_use]
     pub const fn fenced(&self) -> Option<Fenced> {
         match self {
-            Self::Seal { error: SealError::Fenced(fenced), .. }
+            Self::Fenced(fenced)
+            | Self::Seal { error: SealError::Fenced(fenced), .. }
             | Self::Document {
                 error: DocumentError::Seal { error: SealError::Fenced(fenced), .. },
                 ..

@@ -66,9 +66,7 @@ impl SealedLayer {
     /// Decides on one request: its access, or why it gets none.
     pub(super) fn enter(&self) -> Result<Sealed, Fenced> {
         let sealed = self.sealed(); // one snapshot a request
-        if !self.0.accepts_while_fenced {
-            sealed.keychain().fence().check()?;
-        }
+        sealed.check()?;
         Ok(sealed)
     }
 

@@ -72,15 +72,15 @@ impl Sealed {
         row: &RowKey,
         open: impl Fn(&Keychain) -> Result<Opened, SealedError>,
     ) -> Result<SecretString, SealedError> {
-        let refused = match open(self.keychain()) {
+        let refused = match self.in_time(open(self.keychain())) {
             Ok(Opened { plaintext, is_stale }) => {
                 self.offer_if(is_stale, column.table(), row);
                 return Ok(plaintext);
             }
             Err(refused) => refused,
         };
-        let Some(fetched) = self.fetch(&refused).await else { return Err(refused) };
-        let Opened { plaintext, .. } = open(&fetched.keychain)?;
+        let Some(fetched) = self.fetch(&refused).await else { return self.in_time(Err(refused)) };
+        let Opened { plaintext, .. } = self.in_time(open(&fetched.keychain))?;
         self.tell(fetched, column, row).await;
         Ok(plaintext)
     }

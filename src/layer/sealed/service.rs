@@ -143,21 +143,32 @@ mod tests {
     }
 
     #[test]
-    fn without_its_lease_a_process_lets_nobody_in_and_seals_nothing_for_who_is_in() {
+    fn without_its_lease_a_process_lets_nobody_in_and_uses_no_key_for_who_is_in() {
         let fence = Fence::at(Uptime::now().plus(Duration::from_secs(60)));
         let handle = KeychainHandle::new(keychain(1, "old").under(fence.clone()));
         let layer = SealedLayer::new(handle, registry());
-        let error = send(&layer, |sealed| {
-            fence.shut();
-            sealed.seal("webhooks", "secret", 1, "s").unwrap_err()
+        let (text, json) = send(&layer, |sealed| {
+            let json = sealed.seal_document("webhooks", "headers", "w", r#"{"token":"t"}"#);
+            (sealed.seal("webhooks", "secret", 1, "s").unwrap(), json.unwrap())
         });
-        assert_eq!(error.fenced(), Some(Fenced));
-        assert_eq!(Problem::from(error).code(), "fenced");
+        let errors = send(&layer, |sealed| {
+            fence.shut();
+            [
+                sealed.seal("webhooks", "secret", 1, "s").unwrap_err(),
+                sealed.open("webhooks", "secret", 1, &text).unwrap_err(),
+                sealed.open_document("webhooks", "headers", "w", &json).unwrap_err(),
+            ]
+        });
+        for error in errors {
+            assert_eq!(error.fenced(), Some(Fenced));
+            assert_eq!(Problem::from(error).code(), "fenced");
+        }
         let (reached, answer) = ask(&layer, |_| ());
         assert_eq!((reached, answer.status()), (None, StatusCode::SERVICE_UNAVAILABLE));
         assert_eq!(answer.headers()["retry-after"], "1");
 
         let document = send(&layer.accepting_while_fenced(), |sealed| {
+            assert_eq!(sealed.open("webhooks", "secret", 1, &text).unwrap().expose_secret(), "s");
             sealed.seal_document("webhooks", "headers", "w", r#"{"token":"t"}"#).unwrap_err()
         });
         assert_eq!(document.fenced(), Some(Fenced), "it may be let in, and seals nothing");

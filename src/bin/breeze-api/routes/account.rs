@@ -91,7 +91,7 @@ async fn enable_mfa(
     let seed = Row::new(&columns, table, user.id)
         .text(column, user.mfa_secret.as_deref())
         .await
-        .map_err(|_| unreadable_seed())?
+        .map_err(|why| why.or(unreadable_seed))?
         .ok_or_else(|| Problem::conflict("set MFA up first").coded("mfa_not_set_up"))?;
     let step = accepted_step(&seed, &body.code, app.clock.now()).map_err(|_| unreadable_seed())?;
     let step = step.ok_or_else(|| denied("mfa_invalid", "the code is wrong; try the next one"))?;

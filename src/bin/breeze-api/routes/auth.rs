@@ -134,8 +134,7 @@ async fn second_factor(
     let seed = Row::new(columns, table, user.id)
         .text(column, user.mfa_secret.as_deref())
         .await
-        .ok()
-        .flatten()
+        .map_err(|why| why.or(unreadable_seed))?
         .ok_or_else(unreadable_seed)?;
     let step = accepted_step(&seed, code, app.clock.now()).map_err(|_| unreadable_seed())?;
     let step = step.ok_or_else(invalid)?;

@@ -64,7 +64,8 @@ pub(crate) fn router(
         .merge(agents::open())
         .merge(password_reset::routes())
         .merge(session::routes(sessions));
-    let api = known.merge(by_key).merge(open).layer(sealed);
+    let api = known.merge(by_key).merge(open);
+    let api = api.layer(layers::from_fn(middleware::read_whole)).layer(sealed);
     Router::new()
         .nest("/api/v1", api)
         .merge(health::routes())

@@ -4,6 +4,7 @@
 //! names it in `unreadable`, and the log says why.
 
 use breeze_rollover::{
+    keyring::Fenced,
     layer::sealed::{Sealed, SealedError},
     problem::Problem,
 };
@@ -22,7 +23,18 @@ pub(super) struct Row<'a> {
 
 /// A column that does not open, by its name in views.
 #[derive(Debug)]
-pub(super) struct Unreadable;
+pub(super) struct Unreadable {
+    /// The process has lost its lease: another one may open it.
+    fenced: Option<Fenced>,
+}
+
+impl Unreadable {
+    /// What is answered, for want of the value: `problem`, unless it is to be asked for
+    /// again.
+    pub(super) fn or(self, problem: impl FnOnce() -> Problem) -> Problem {
+        self.fenced.map_or_else(problem, Problem::from)
+    }
+}
 
 impl<'a> Row<'a> {
     pub(super) const fn new(columns: &'a Columns, table: &'static str, id: RowId) -> Self {
@@ -54,7 +66,7 @@ impl<'a> Row<'a> {
             .map_err(|error| self.unreadable(column, &error))?;
         serde_json::from_str(json.expose_secret()).map(Some).map_err(|_| {
             tracing::warn!(table = self.table, column, row = %self.id, "a document is no JSON");
-            Unreadable
+            Unreadable { fenced: None }
         })
     }
 
@@ -83,7 +95,7 @@ impl<'a> Row<'a> {
 
     fn unreadable(&self, column: &str, error: &SealedError) -> Unreadable {
         tracing::warn!(table = self.table, column, row = %self.id, %error, "a value does not open");
-        Unreadable
+        Unreadable { fenced: error.fenced() }
     }
 
     fn unsealed(&self, column: &str, error: SealedError) -> Problem {
@@ -103,7 +115,7 @@ impl Unread {
         member: &'static str,
         read: Result<Option<T>, Unreadable>,
     ) -> Option<T> {
-        read.unwrap_or_else(|Unreadable| {
+        read.unwrap_or_else(|_| {
             self.0.push(member);
             None
         })
@@ -112,13 +124,15 @@ impl Unread {
 
 /// A secret that an action needs and nobody can read.
 impl From<Unreadable> for Problem {
-    fn from(Unreadable: Unreadable) -> Self {
-        Self::new(
-            StatusCode::CONFLICT,
-            "secret_unreadable",
-            "Secret unreadable",
-            "no key opens the stored secret; set it again, or bring back the key that sealed it",
-        )
+    fn from(unreadable: Unreadable) -> Self {
+        unreadable.or(|| {
+            Self::new(
+                StatusCode::CONFLICT,
+                "secret_unreadable",
+                "Secret unreadable",
+                "no key opens the stored secret; set it again, or bring back the key that sealed it",
+            )
+        })
     }
 }
 
