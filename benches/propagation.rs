@@ -203,6 +203,7 @@ async fn member(database: &Database) -> Arc<Replica> {
         name: "propagation".to_owned(),
         signs: vec![(Secret::JwtSecret, Duration::from_secs(900))],
         target: Target::Bound,
+        columns: vec![],
         lease: Duration::from_secs(15),
         poll: POLL,
         accepts_while_fenced: false,

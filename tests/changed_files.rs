@@ -184,6 +184,7 @@ async fn a_wish_whose_predecessor_is_not_primary_yet_waits_too(database: Databas
         settled: Epoch(0),
         root_keys: vec![],
         accepts_while_fenced: false,
+        columns: [].into(),
         lease: Duration::from_secs(60),
     };
     app.database.store().renew(&slow).await.unwrap();

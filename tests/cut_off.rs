@@ -203,6 +203,7 @@ async fn one_that_accepts_while_fenced_is_waited_for_until_it_is_known_to_be_sto
             settled: applied,
             lease: Duration::from_millis(300),
             accepts_while_fenced: true,
+            columns: [].into(),
         };
         store.renew(&beat).await.unwrap()
     };

@@ -175,6 +175,7 @@ pub async fn join(database: &Database) -> Arc<Replica> {
         name: "bench".to_owned(),
         signs: vec![],
         target: Target::Bound,
+        columns: vec![],
         lease: Duration::from_secs(15),
         poll: Duration::from_secs(1),
         accepts_while_fenced: false,

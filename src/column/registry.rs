@@ -239,6 +239,12 @@ impl Registry {
         self.table(table)?.columns.iter().find(|column| column.name == name)
     }
 
+    /// The name of every column, `<table>.<column>`.
+    #[must_use]
+    pub fn names(&self) -> Vec<String> {
+        self.columns().map(ToString::to_string).collect()
+    }
+
     /// Every column.
     pub fn columns(&self) -> impl Iterator<Item = &Column> {
         self.tables.iter().flat_map(|table| &table.columns)

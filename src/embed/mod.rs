@@ -246,6 +246,7 @@ impl Setup {
             name: self.name,
             signs,
             target: self.target,
+            columns: self.registry.names(),
             lease: self.lease,
             poll: self.poll,
             accepts_while_fenced: self.accepts_while_fenced,

@@ -49,6 +49,9 @@ pub struct Membership {
     pub signs: Vec<(Secret, Duration)>,
     /// What a rollover that the environment asks for rewraps to.
     pub target: Target,
+    /// The sealed columns that it writes to, each `<table>.<column>`: no census is
+    /// complete without them while it lives.
+    pub columns: Vec<String>,
     /// How long its lease lasts without a renewal.
     pub lease: Duration,
     /// How often it polls, and renews.
@@ -91,6 +94,7 @@ impl Membership {
             clock: self.clock,
             signs: self.signs,
             target: self.target,
+            columns: self.columns.into(),
             lease: self.lease,
             poll: self.poll,
             accepts_while_fenced: self.accepts_while_fenced,

@@ -8,7 +8,10 @@
 //!    keys of before makes nothing with them, ever.
 //! 3. A lease that ran out, and one that is taken up again, are each told once.
 
-use std::{sync::atomic::Ordering, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use super::{Replica, ReplicaError};
 use crate::{
@@ -54,6 +57,7 @@ impl Replica {
             root_keys: self.root().fingerprints().collect(),
             lease: self.lease,
             accepts_while_fenced: self.accepts_while_fenced,
+            columns: Arc::clone(&self.columns),
         };
         // A connection that hangs must not cost the lease: the next try has another.
         let patience = (self.lease / 3).max(LEAST);

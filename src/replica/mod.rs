@@ -61,6 +61,7 @@ pub struct Replica {
     environment: Environment,
     declared: DeclaredKeys,
     target: Target,
+    columns: Arc<[String]>,
     clock: Arc<dyn Clock>,
     signs: Vec<(Secret, Duration)>,
     lease: Duration,

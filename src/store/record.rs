@@ -1,6 +1,6 @@
 //! What the store keeps, and the one shape of every change.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -193,6 +193,8 @@ pub struct Beat {
     pub lease: Duration,
     /// Whether it goes on accepting when its lease is over.
     pub accepts_while_fenced: bool,
+    /// The sealed columns that it registers, each `<table>.<column>`.
+    pub columns: Arc<[String]>,
 }
 
 /// A renewed lease.
@@ -236,6 +238,10 @@ pub struct ReplicaRecord {
     pub accepts_while_fenced: bool,
     /// When it gave up its lease, if it did.
     pub left_at: Option<Timestamp>,
+    /// The sealed columns that it registers, each `<table>.<column>`; empty for a
+    /// version that does not tell.
+    #[serde(skip)]
+    pub columns: Vec<String>,
     /// When all this was so.
     pub as_of: Timestamp,
 }

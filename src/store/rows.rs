@@ -80,6 +80,19 @@ pub enum ColumnFault {
         /// Which table.
         table: String,
     },
+    /// Another replica seals in a column that is not registered here.
+    #[error(
+        "{column} is registered by replica {replica} (version {version}) and not here, so only \
+         such a replica can count what is sealed there"
+    )]
+    Elsewhere {
+        /// `<table>.<column>`.
+        column: String,
+        /// The other replica's name.
+        replica: String,
+        /// Its version.
+        version: String,
+    },
     /// Row-level security hides rows from this role.
     #[error(
         "row-level security on {table} hides rows from this role; use a role with BYPASSRLS, or the owner of a table without FORCE"

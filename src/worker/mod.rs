@@ -26,6 +26,7 @@ pub mod sweep;
 mod write;
 
 use std::{
+    collections::BTreeMap,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -55,8 +56,14 @@ use sweep::{Sweep, Swept};
 use tokio::sync::Semaphore;
 
 use crate::{
-    catalog::Secret, clock::Timestamp, column::Registry, envelope::Target, ids::RolloverId,
-    provider::Provider, replica::Replica,
+    catalog::Secret,
+    clock::Timestamp,
+    column::Registry,
+    envelope::Target,
+    ids::RolloverId,
+    provider::Provider,
+    replica::Replica,
+    store::{ColumnFault, ReplicaRecord, StoreError},
 };
 
 /// How the worker of one process works.
@@ -231,7 +238,30 @@ impl Worker {
             apply: false,
             max_rows_per_second: None,
         };
-        Ok(sweep.run(&mut Pace::new(Duration::MAX, 1000), now, |_| {}).await?)
+        let mut left = sweep.run(&mut Pace::new(Duration::MAX, 1000), now, |_| {}).await?;
+        left.unseen.extend(self.registered_elsewhere().await?);
+        Ok(left)
+    }
+
+    /// Columns that only others register: a version beside this one seals there, too.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the store does not answer.
+    pub(crate) async fn registered_elsewhere(&self) -> Result<Vec<ColumnFault>, StoreError> {
+        let own = self.registry.names();
+        let mut faults = BTreeMap::new();
+        for ReplicaRecord { live, columns, name, version, .. } in
+            self.replica.store().replicas().await?
+        {
+            for column in columns.into_iter().filter(|column| live && !own.contains(column)) {
+                faults.entry(column.clone()).or_insert_with(|| ColumnFault::Elsewhere {
+                    column,
+                    replica: name.clone(),
+                    version: version.clone(),
+                });
+            }
+        }
+        Ok(faults.into_values().collect())
     }
 
     fn is_shutting_down(&self) -> bool {

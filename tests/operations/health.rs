@@ -24,6 +24,7 @@ async fn lag(database: &Database) {
         root_keys: vec![],
         lease: Duration::from_secs(60),
         accepts_while_fenced: false,
+        columns: [].into(),
     };
     database.store().renew(&beat).await.unwrap();
 }

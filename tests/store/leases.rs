@@ -41,6 +41,7 @@ fn beat(replica: ReplicaId, applied: u64) -> Beat {
         root_keys: vec![],
         lease: LEASE,
         accepts_while_fenced: false,
+        columns: [].into(),
     }
 }
 

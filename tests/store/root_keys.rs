@@ -40,6 +40,7 @@ fn beat(replica: ReplicaId, root_keys: &[&str]) -> Beat {
         settled: Epoch(0),
         root_keys: root_keys.iter().map(|root_key| print(root_key)).collect(),
         accepts_while_fenced: false,
+        columns: [].into(),
         lease: Duration::from_secs(30),
     }
 }

@@ -230,6 +230,7 @@ mod only_postgres {
             root_keys: vec![],
             lease: Duration::from_secs(9),
             accepts_while_fenced: false,
+            columns: [].into(),
         };
         store.renew(&beat).await.unwrap();
         assert!(matches!(store.migrate().await, Err(StoreError::Privilege(_))));

@@ -49,6 +49,7 @@ async fn a_change_of_keys_and_a_new_report_are_signalled_and_nothing_else(on: im
         root_keys: vec![],
         settled: Epoch(settled),
         accepts_while_fenced: false,
+        columns: [].into(),
         lease: Duration::from_secs(30),
     };
     for report in [beat(1, 0), beat(1, 1)] {

@@ -66,6 +66,7 @@ impl ByHand {
             name: "by hand".to_owned(),
             signs: vec![(Secret::JwtSecret, Duration::from_secs(2))],
             target: Target::Bound,
+            columns: registry.names(),
             lease,
             poll,
             accepts_while_fenced: false,
@@ -101,6 +102,18 @@ impl ByHand {
             }
         };
         tokio::select! { done = work => done, () = beats => unreachable!("it goes on for ever") }
+    }
+
+    /// What `work` of another process comes to, while this one follows every change.
+    pub async fn following<T>(&self, work: impl Future<Output = T>) -> T {
+        let follows = async {
+            loop {
+                self.worker.replica().refresh().await.unwrap();
+                self.worker.replica().beat().await.unwrap();
+                tokio::time::sleep(LEASE / 8).await;
+            }
+        };
+        tokio::select! { done = work => done, () = follows => unreachable!("it goes on for ever") }
     }
 
     /// Carries `id` to its end, all alone if need be.

@@ -208,6 +208,7 @@ mod tests {
             settled_at: None,
             accepts_while_fenced: false,
             left_at: None,
+            columns: vec![],
             as_of: Timestamp::from_seconds(0),
         }
     }

@@ -9,7 +9,7 @@ use crate::{
     store::{
         Beat, Lease, ReplicaRecord, StoreError,
         refusal::{Refusal, expect_rows},
-        stored::{ReplicaRow, millis, root_keys, root_keys_text, signed, unsigned},
+        stored::{ReplicaRow, columns_text, millis, root_keys, root_keys_text, signed, unsigned},
     },
 };
 
@@ -36,14 +36,14 @@ const RENEW: &str = "
     )
     INSERT INTO rollover.replica AS known
         (id, name, version, applied, settled, root_keys, lease_until,
-         accepts_while_fenced, registered_at, renewed_at, applied_at, settled_at)
-    SELECT $1, $2, $3, $4, $5, $7, ms + $6, $9, ms, ms, ms, ms FROM present
+         accepts_while_fenced, registered_at, renewed_at, applied_at, settled_at, columns)
+    SELECT $1, $2, $3, $4, $5, $7, ms + $6, $9, ms, ms, ms, ms, $10 FROM present
     ON CONFLICT (id) DO UPDATE SET
         name = excluded.name, version = excluded.version, applied = excluded.applied,
         settled = excluded.settled, root_keys = excluded.root_keys,
         lease_until = excluded.lease_until,
         accepts_while_fenced = excluded.accepts_while_fenced,
-        renewed_at = excluded.renewed_at, left_at = NULL,
+        renewed_at = excluded.renewed_at, left_at = NULL, columns = excluded.columns,
         applied_at = CASE WHEN known.applied = excluded.applied
             THEN known.applied_at ELSE excluded.applied_at END,
         settled_at = CASE WHEN known.settled = excluded.settled
@@ -71,7 +71,7 @@ const REPLICAS: &str = "
     SELECT id::text, name, version, applied, settled, root_keys, lease_until,
            lease_until > ms AS live,
            registered_at, renewed_at, applied_at, settled_at, accepts_while_fenced, left_at,
-           ms AS as_of
+           columns, ms AS as_of
     FROM rollover.replica, rollover.now_ms() AS ms
     WHERE lease_until >= ms - 3600000 OR accepts_while_fenced
         OR EXISTS (SELECT FROM rollover.acceptor WHERE acceptor.replica = replica.id)
@@ -92,6 +92,7 @@ pub(super) async fn renew(pool: &Pool, beat: &Beat) -> Result<Lease, StoreError>
         .bind(root_keys_text(&beat.root_keys))
         .bind(listen::REPORT)
         .bind(beat.accepts_while_fenced)
+        .bind(columns_text(&beat.columns))
         .fetch_one(pool)
         .await?;
     Ok(Lease { epoch: Epoch(unsigned("meta", "epoch", epoch)?) })

@@ -9,7 +9,7 @@ use crate::{
     store::{
         Beat, Lease, ReplicaRecord, StoreError,
         refusal::{Refusal, expect_rows},
-        stored::{ReplicaRow, millis, root_keys, root_keys_text, signed, unsigned},
+        stored::{ReplicaRow, columns_text, millis, root_keys, root_keys_text, signed, unsigned},
     },
 };
 
@@ -22,14 +22,14 @@ const IS_KNOWN: &str = "
 const RENEW: &str = "
     INSERT INTO rollover_replica AS known
         (id, name, version, applied, settled, root_keys, lease_until,
-         accepts_while_fenced, registered_at, renewed_at, applied_at, settled_at)
-    SELECT $1, $2, $3, $4, $5, $7, ms + $6, $8, ms, ms, ms, ms FROM rollover_now WHERE true
+         accepts_while_fenced, registered_at, renewed_at, applied_at, settled_at, columns)
+    SELECT $1, $2, $3, $4, $5, $7, ms + $6, $8, ms, ms, ms, ms, $9 FROM rollover_now WHERE true
     ON CONFLICT (id) DO UPDATE SET
         name = excluded.name, version = excluded.version, applied = excluded.applied,
         settled = excluded.settled, root_keys = excluded.root_keys,
         lease_until = excluded.lease_until,
         accepts_while_fenced = excluded.accepts_while_fenced,
-        renewed_at = excluded.renewed_at, left_at = NULL,
+        renewed_at = excluded.renewed_at, left_at = NULL, columns = excluded.columns,
         applied_at = CASE WHEN known.applied = excluded.applied
             THEN known.applied_at ELSE excluded.applied_at END,
         settled_at = CASE WHEN known.settled = excluded.settled
@@ -66,7 +66,7 @@ const REPLICAS: &str = "
     SELECT id, name, version, applied, settled, root_keys, lease_until,
            lease_until > ms AS live,
            registered_at, renewed_at, applied_at, settled_at, accepts_while_fenced, left_at,
-           ms AS as_of
+           columns, ms AS as_of
     FROM rollover_replica, rollover_now
     WHERE lease_until >= ms - 3600000 OR accepts_while_fenced
         OR EXISTS (SELECT 1 FROM rollover_acceptor WHERE replica = rollover_replica.id)
@@ -94,6 +94,7 @@ pub(super) async fn renew(pool: &SqlitePool, beat: &Beat) -> Result<(Lease, bool
         .bind(millis(beat.lease))
         .bind(root_keys_text(&beat.root_keys))
         .bind(beat.accepts_while_fenced)
+        .bind(columns_text(&beat.columns))
         .fetch_one(&mut *transaction)
         .await?;
     sqlx::query(ACKNOWLEDGE)

@@ -21,7 +21,7 @@ pub(crate) use audit::{AuditRow, NewAuditRow};
 pub(crate) use key::KeyRow;
 pub(crate) use link::{LinkRow, UnchainedRow, WALK};
 pub(crate) use passes::{PassRow, QuarantineRow, RangeRow};
-pub(crate) use replica::{ReplicaRow, root_keys, root_keys_text};
+pub(crate) use replica::{ReplicaRow, columns_text, root_keys, root_keys_text};
 pub(crate) use rollover::{RolloverRow, SLOT_OF_ALL};
 
 use super::StoreError;

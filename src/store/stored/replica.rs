@@ -2,7 +2,7 @@
 
 use sqlx::FromRow;
 
-use super::{parsed, unsigned};
+use super::{from_json, parsed, unsigned};
 use crate::{
     clock::Timestamp,
     ids::Epoch,
@@ -29,6 +29,7 @@ pub(crate) struct ReplicaRow {
     settled_at: Option<i64>,
     accepts_while_fenced: bool,
     left_at: Option<i64>,
+    columns: String,
     as_of: i64,
 }
 
@@ -51,6 +52,7 @@ impl TryFrom<ReplicaRow> for ReplicaRecord {
             settled_at: row.settled_at.map(Timestamp::from_millis),
             accepts_while_fenced: row.accepts_while_fenced,
             left_at: row.left_at.map(Timestamp::from_millis),
+            columns: from_json(TABLE, "columns", &row.columns)?,
             as_of: Timestamp::from_millis(row.as_of),
         })
     }
@@ -59,6 +61,11 @@ impl TryFrom<ReplicaRow> for ReplicaRecord {
 /// Root keys as the table keeps them.
 pub(crate) fn root_keys_text(root_keys: &[Fingerprint]) -> String {
     root_keys.iter().map(Fingerprint::to_string).collect::<Vec<_>>().join(" ")
+}
+
+/// Columns as the table keeps them.
+pub(crate) fn columns_text(columns: &[String]) -> String {
+    serde_json::json!(columns).to_string()
 }
 
 /// Root keys of the table.
