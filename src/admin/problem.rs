@@ -16,7 +16,7 @@ impl From<Refusal> for Problem {
             Refusal::NotFound(_) => Self::not_found(detail).coded("no_such_rollover"),
             Refusal::NoPrimary(_) => Self::conflict(detail).coded("no_primary_key"),
             Refusal::Reason => Self::unprocessable(detail).coded("reason_required"),
-            Refusal::Value(_) | Refusal::Form(_) => {
+            Refusal::Value(_) | Refusal::Form(_) | Refusal::Valueless(_) => {
                 Self::unprocessable(detail).coded("unfit_value")
             }
             Refusal::NoValue(_) => Self::unprocessable(detail).coded("value_required"),

@@ -39,6 +39,9 @@ pub enum Refusal {
         "{0} is shared with others, who must have the new one before it is used: do what GET /admin/secrets says under `elsewhere`, and hand it in as `value`"
     )]
     NoValue(Secret),
+    /// There is no value to hand in.
+    #[error("{0} is a generation of what is issued here, and has no value; leave `value` out")]
+    Valueless(Secret),
     /// The provider does not take the credential.
     #[error("the credential was tried in vain, and nothing has changed: {0}")]
     Probe(ProviderError),

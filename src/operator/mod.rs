@@ -159,6 +159,9 @@ impl Operator {
         if is_shared_with_others && request.value.is_none() && !request.dry_run {
             return Err(Refusal::NoValue(request.secret));
         }
+        if request.secret.entry().class == Class::Issued && request.value.is_some() {
+            return Err(Refusal::Valueless(request.secret));
+        }
         let custody = self.worker.replica().store().custody().await?;
         let from = primary(&custody, request.secret).ok_or(Refusal::NoPrimary(request.secret))?;
         let now = self.worker.replica().clock().now();
@@ -432,7 +435,8 @@ impl Operator {
         }
         if rollover.secret.entry().class == Class::Sealing {
             let survey = store.survey(self.worker.registry()).await?;
-            if let Some(fault) = survey.faults.iter().find(|fault| fault.blocks()) {
+            let elsewhere = self.worker.registered_elsewhere().await?;
+            if let Some(fault) = survey.faults.iter().chain(&elsewhere).find(|f| f.blocks()) {
                 return Err(Refusal::StillNeeded(fault.to_string()));
             }
             let needs = |form: &str| {

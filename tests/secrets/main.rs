@@ -5,6 +5,7 @@
 #![allow(missing_docs, reason = "a test has no reader but its own")]
 
 mod api_keys;
+mod catalog;
 mod classes;
 mod database_role;
 mod redis;
