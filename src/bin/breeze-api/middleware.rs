@@ -44,15 +44,17 @@ pub(crate) fn span(request: &Request) -> tracing::Span {
     tracing::info_span!("request", id, method = %request.method(), route)
 }
 
-/// Answers no page that lacks a value since the lease ran out while it was read: it is to
-/// be asked for again. What was written is told to have been written.
-pub(crate) async fn read_whole(request: Request, next: Next) -> Response {
+/// Has a request made again, during which the lease ran out: a page may lack a value, and
+/// a refusal may be for want of a key that others have by now. What was written is told.
+pub(crate) async fn answer_in_time(request: Request, next: Next) -> Response {
     let is_safe = request.method().is_safe();
-    let sealed = request.extensions().get::<Sealed>().filter(|_| is_safe).cloned();
+    let sealed = request.extensions().get::<Sealed>().cloned();
     let response = next.run(request).await;
     match sealed.map_or(Ok(()), |sealed| sealed.check()) {
-        Ok(()) => response,
-        Err(fenced) => Problem::from(fenced).into_response(),
+        Err(fenced) if is_safe || !response.status().is_success() => {
+            Problem::from(fenced).into_response()
+        }
+        _ => response,
     }
 }
 
@@ -128,23 +130,31 @@ mod tests {
         assert!(body.contains(r#""code":"internal""#) && !body.contains("hunter2"), "{body}");
     }
 
-    /// A request of `method` during which the lease runs out.
-    async fn outlives_its_lease(method: Method) -> StatusCode {
+    /// What becomes of `answer` to a request of `method` during which the lease runs out.
+    async fn outlives_its_lease(method: Method, answer: StatusCode) -> StatusCode {
         let fence = Fence::at(Uptime::now().plus(Duration::from_secs(60)));
         let keys = KeychainHandle::new(Keychain::new(Epoch(1)).under(fence.clone()));
-        let page = async move || fence.shut();
+        let page = async move || {
+            fence.shut();
+            answer
+        };
         let router = Router::new()
             .route("/", get(page.clone()).post(page))
-            .layer(layers::from_fn(read_whole))
+            .layer(layers::from_fn(answer_in_time))
             .layer(SealedLayer::new(keys, Registry::empty()));
         let request = http::Request::builder().method(method).body(Body::empty()).unwrap();
         router.oneshot(request).await.unwrap().status()
     }
 
     #[tokio::test]
-    async fn a_page_is_asked_for_again_where_the_lease_ran_out_and_what_is_written_is_told() {
-        assert_eq!(outlives_its_lease(Method::GET).await, StatusCode::SERVICE_UNAVAILABLE);
-        assert_eq!(outlives_its_lease(Method::POST).await, StatusCode::OK);
+    async fn pages_and_refusals_are_asked_for_again_where_the_lease_ran_out_and_writes_are_told() {
+        for (method, answer, told) in [
+            (Method::GET, StatusCode::OK, StatusCode::SERVICE_UNAVAILABLE),
+            (Method::POST, StatusCode::UNAUTHORIZED, StatusCode::SERVICE_UNAVAILABLE),
+            (Method::POST, StatusCode::CREATED, StatusCode::CREATED),
+        ] {
+            assert_eq!(outlives_its_lease(method, answer).await, told);
+        }
     }
 
     #[tokio::test]

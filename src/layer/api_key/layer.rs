@@ -70,7 +70,11 @@ impl<K: ApiKeys> ApiKeyLayer<K> {
         let hash = presented(headers).ok_or_else(refused)?;
         let issued = self.keys.find(&hash).await?.ok_or_else(refused)?;
         let now = self.clock.now();
-        if !is_live(&issued, keychain, now)? {
+        let is_live = is_live(&issued, keychain, now)?;
+        // That took a while, and from the end of the lease on others may have ended it, or
+        // begun another generation.
+        keychain.fence().check()?;
+        if !is_live {
             return Err(refused());
         }
         self.keys.used(&issued.holder, now);
@@ -183,6 +187,32 @@ mod tests {
 
     #[derive(Debug)]
     struct One(Option<Timestamp>);
+
+    /// The lease runs out while the key is looked up.
+    #[derive(Debug)]
+    struct Late(Fence);
+
+    impl ApiKeys for Late {
+        type Holder = &'static str;
+
+        async fn find(&self, hash: &Hash) -> Result<Option<Issued<&'static str>>, Problem> {
+            self.0.shut();
+            One(None).find(hash).await
+        }
+    }
+
+    #[tokio::test]
+    async fn a_key_that_was_looked_up_for_longer_than_the_lease_is_neither_accepted_nor_refused() {
+        for generation in ["g1", "g2"] {
+            let fence = Fence::at(crate::clock::Uptime::now().plus(Duration::from_secs(60)));
+            let keychain = keychain(generation).under(fence.clone());
+            let layer = ApiKeyLayer::new(KeychainHandle::new(Keychain::new(Epoch(0))), Late(fence));
+            let mut headers = HeaderMap::new();
+            headers.insert(HEADER, "brz_right".parse().unwrap());
+            let problem = layer.authenticate(&keychain, &headers).await.unwrap_err();
+            assert_eq!(problem.code(), "fenced");
+        }
+    }
 
     impl ApiKeys for One {
         type Holder = &'static str;

@@ -131,6 +131,8 @@ impl FromRequestParts<App> for CallingAgent {
         let ring = keychain.verbatim(Secret::AgentTokens).map_err(unmade)?;
         let now = app.clock.now();
         let agent = app.data.agent_by_token(&presented).await?.ok_or_else(unknown)?;
+        // From the end of the lease on others may have ended a generation, or begun one.
+        keychain.fence().check()?;
         let hashes = agent.hashes(|generation| ring.get(generation).is_some());
         let which = hashes.presented(&presented, now).ok_or_else(unknown)?;
         let generation = match which {

@@ -65,7 +65,7 @@ pub(crate) fn router(
         .merge(password_reset::routes())
         .merge(session::routes(sessions));
     let api = known.merge(by_key).merge(open);
-    let api = api.layer(layers::from_fn(middleware::read_whole)).layer(sealed);
+    let api = api.layer(layers::from_fn(middleware::answer_in_time)).layer(sealed);
     Router::new()
         .nest("/api/v1", api)
         .merge(health::routes())
