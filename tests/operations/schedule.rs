@@ -10,6 +10,7 @@ use breeze_rollover::{
     catalog::Secret,
     clock::{Clock, ManualClock, SystemClock},
     embed::Database,
+    keyring::KeychainHandle,
     operator::{Notice, Notify, NotifyError},
     rollover::Phase,
     schedule::Due,
@@ -25,7 +26,7 @@ struct Told(Mutex<Vec<Option<Notice>>>);
 
 #[async_trait]
 impl Notify for Told {
-    async fn tell(&self, notice: &Notice) -> Result<(), NotifyError> {
+    async fn tell(&self, notice: &Notice, _: &KeychainHandle) -> Result<(), NotifyError> {
         let mut told = self.0.lock().unwrap();
         if told.is_empty() {
             told.push(None);
@@ -79,25 +80,24 @@ async fn of_many_replicas_one_looks_at_the_schedule_each_day(database: Database)
     let due = |secret| view.iter().find(|view| view.secret == secret).unwrap().due;
     assert_eq!(due(Secret::JwtSecret), Some(Due::Now));
     assert_eq!(due(Secret::AppEncryptionKey), Some(Due::Later));
-    // It was told in vain, and is told again when its turn is over.
+    // It was told in vain, which is told, and it is told again the next day.
+    let in_vain = awaited(&database, "schedule.notice", 2).await;
     assert_eq!(*told.0.lock().unwrap(), [None]);
-    let daily = match database {
-        Database::Postgres(_) => "rollover.daily",
-        _ => "rollover_daily",
-    };
-    apps[0].sql(&format!("UPDATE {daily} SET lease_until = 0 WHERE job = 'notice'")).await;
-    clock.advance(Duration::from_secs(60));
-    awaited(&database, "schedule.notice", 2).await;
+    assert_eq!(in_vain[0].result, "failure");
+    let why = in_vain[0].details.as_ref().unwrap()["why"].as_str().unwrap().to_owned();
+    assert!(why.contains("the mail server is away"), "{why}");
+    clock.advance(DAY);
+    awaited(&database, "schedule.notice", 3).await;
     let notices = told.0.lock().unwrap().clone();
     let [None, Some(notice)] = &notices[..] else { panic!("{notices:?}") };
     assert!(notice.subject.contains("0 overdue"), "{notice:?}");
-    assert!(notice.body.contains("JWT_SECRET"), "{notice:?}");
+    assert!(notice.body.contains("breeze-api rollover JWT_SECRET "), "{notice:?}");
     // Two more looks of everybody, some minutes later: it stays at that.
     for _ in 0..2 {
         clock.advance(Duration::from_secs(120));
         tokio::time::sleep(Duration::from_secs(3)).await;
     }
-    assert_eq!(entries(&database, "schedule.review").await.len(), 2);
+    assert_eq!(entries(&database, "schedule.review").await.len(), 3);
     assert_eq!(told.0.lock().unwrap().len(), 2);
     for app in apps {
         app.rollovers.leave().await;

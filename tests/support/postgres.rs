@@ -59,6 +59,17 @@ impl Database {
         Role { name, url }
     }
 
+    /// Gives `role` the rights of the README's role that serves.
+    pub async fn lets_serve(&self, role: &str) {
+        self.execute(&format!(
+            "GRANT USAGE ON SCHEMA rollover, apalis TO {role};
+             GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA rollover, apalis TO {role};
+             GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO {role};
+             REVOKE UPDATE, DELETE ON audit_logs, audit_log_chain FROM {role}"
+        ))
+        .await;
+    }
+
     fn options(&self) -> PgConnectOptions {
         self.server.clone().database(&self.name)
     }
