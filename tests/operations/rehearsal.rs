@@ -81,6 +81,7 @@ async fn nothing_is_rehearsed_beside_a_rollover_that_would_go_on_in_the_copy(api
     let begun = admin.post("/admin/rollovers", body).await.expect(202);
     let refused = rehearse(api, "APP_ENCRYPTION_KEY").await;
     assert_eq!(refused.code, Some(1), "{refused:?}");
-    let told = format!("rollover {} is in progress", begun["id"].as_str().unwrap());
+    let id = begun["id"].as_str().unwrap();
+    let told = format!("rollover {id} is in progress, and would go on in the copy");
     assert!(refused.stderr.contains(&told), "{}", refused.stderr);
 }

@@ -15,6 +15,7 @@ use breeze_rollover::{
     rollover::Phase,
     schedule::Due,
     store::AuditRecord,
+    token::Lifetimes,
 };
 use serde_json::json;
 
@@ -111,7 +112,11 @@ async fn what_is_due_rolls_over_by_itself_one_at_a_time_within_the_window(databa
         breeze_rollover::clock::Timestamp::from_seconds(today + 12 * 3600).plus(DAY * days as u32)
     };
     let clock = Arc::new(ManualClock::at(noon(0)));
-    let join = setup(&database).clock(clock.clone()).automatic("02:00-03:00".parse().unwrap());
+    // Long enough for the next one to have its turn before the first is over.
+    let (second, long) = (Duration::from_secs(1), Duration::from_secs(600));
+    let lifetimes = Lifetimes { access: second, refresh: long, viewer: second };
+    let join = setup(&database).clock(clock.clone()).lifetimes(lifetimes);
+    let join = join.automatic("02:00-03:00".parse().unwrap());
     let app = TestApp::join(join, database.clone()).await;
     awaited(&database, "schedule.review", 1).await;
     clock.advance(120 * DAY);
@@ -124,7 +129,7 @@ async fn what_is_due_rolls_over_by_itself_one_at_a_time_within_the_window(databa
     let began = awaited(&database, "schedule.begin", 1).await;
     assert_eq!(began[0].result, "success", "{began:?}");
     for _ in 0..100 {
-        clock.advance(Duration::from_secs(2));
+        clock.advance(Duration::from_secs(17));
         let all = database.store().rollovers(None, 50).await.unwrap();
         let active = all.iter().filter(|rollover| rollover.phase.is_active()).count();
         assert!(active <= 1, "{all:?}");
