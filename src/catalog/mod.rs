@@ -126,8 +126,9 @@ pub struct Entry {
     pub hard_disruption: &'static str,
     /// What retiring the old key waits for.
     pub drains_when: &'static str,
-    /// What an operator does elsewhere, in order: whoever shares the secret must have the
-    /// new one before it is used.
+    /// What an operator does elsewhere, in order, for whoever shares the secret. A value
+    /// that is made here can be read by nobody: where this is not empty, the new one is
+    /// the operator's to make.
     pub elsewhere: &'static [&'static str],
     /// The fewest characters that a key may have.
     pub min_length: usize,
@@ -277,6 +278,10 @@ pub const CATALOG: &[Entry] = &[
         grace: days(7),
         hard_disruption: "an installer that presents the old secret enrols no agent",
         drains_when: "the grace period is over, and nobody has presented the old secret for as long",
+        elsewhere: &[
+            "make a new secret, such as `openssl rand -hex 32` prints, and hand it in as `value`",
+            "put it into the installers; one that presents the old one enrols until the rollover is retired",
+        ],
         min_length: 32,
         ..entry(
             Secret::AgentEnrollmentSecret,
@@ -352,6 +357,10 @@ pub const CATALOG: &[Entry] = &[
         grace: minutes(15),
         hard_disruption: "scrapes fail until Prometheus presents the new token",
         drains_when: "the grace period is over, and nobody has presented the old token for as long",
+        elsewhere: &[
+            "make a new token, such as `openssl rand -hex 32` prints, and hand it in as `value`",
+            "put it into Prometheus: it reads the file of `credentials_file` anew for each scrape",
+        ],
         min_length: 16,
         ..entry(Secret::MetricsScrapeToken, "METRICS_SCRAPE_TOKEN", Class::Shared, Absence::Off)
     },

@@ -11,6 +11,8 @@
 //!    with its guards, its audit entries and its cut-off.
 //! 3. What only a person can do (a credential that its provider must issue anew) is a
 //!    step too: it waits for nobody, and stays in the report until it is done.
+//! 4. A secret that others present is cut off by a value that is made here, which nobody
+//!    can read: plan and report say that a person must hand in one of their own then.
 
 mod plan;
 mod report;
@@ -20,7 +22,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-pub use plan::{order, plan_of};
+pub use plan::{afterwards, order, plan_of};
 pub use report::{Affected, CutOffOf, Report, Told};
 
 use crate::{catalog::Secret, clock::Timestamp, ids::RolloverId};
@@ -84,9 +86,13 @@ pub struct Step {
     pub action: Action,
     /// What it breaks.
     pub disruption: String,
+    /// What a person must do once it is done, if anything.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub afterwards: Option<String>,
     /// How far it is.
     pub progress: Progress,
-    /// Sessions, codes and keys that it makes invalid, counted right before.
+    /// Sessions, codes and keys that it makes invalid, counted for the plan, and anew
+    /// right before it begins.
     #[serde(default)]
     pub invalidates: BTreeMap<String, u64>,
 }

@@ -36,11 +36,10 @@ pub fn plan_of(exposed: &[Secret], has_key: impl Fn(Secret) -> bool) -> Vec<Step
     }
     let step = |(_, secret): (u8, Secret)| {
         let entry = secret.entry();
-        let action = match entry.class {
-            Class::Provider => Action::Reissue,
-            Class::Signing | Class::Sealing | Class::Pepper | Class::Shared | Class::Issued => {
-                Action::RollOver
-            }
+        let action = match (secret, entry.class) {
+            // Its server accepts the old one until it is told, and a new one only then.
+            (Secret::TurnSecret, _) | (_, Class::Provider) => Action::Reissue,
+            _ => Action::RollOver,
         };
         let progress = match action {
             _ if !has_key(secret) => Progress::Off,
@@ -52,11 +51,30 @@ pub fn plan_of(exposed: &[Secret], has_key: impl Fn(Secret) -> bool) -> Vec<Step
             is_exposed: exposed.contains(&secret),
             action,
             disruption: entry.hard_disruption.to_owned(),
+            afterwards: match progress {
+                Progress::Waiting { .. } => afterwards(secret),
+                _ => None,
+            },
             progress,
             invalidates: std::collections::BTreeMap::new(),
         }
     };
     covered.into_iter().map(step).collect()
+}
+
+/// What a person must do once `secret` is rolled over to a value that is made here.
+#[must_use]
+pub fn afterwards(secret: Secret) -> Option<String> {
+    Some(match secret.entry().class {
+        Class::Shared => format!(
+            "nobody can read the {secret} that was made: send one of your own with POST \
+             /admin/rollovers {{\"secret\": \"{secret}\", \"mode\": \"hard\", \"value\": …}}, and give \
+             it to whoever presents it"
+        ),
+        Class::Issued => format!("reissue what {secret} revoked"),
+        Class::Pepper => format!("reissue what stopped working with {secret}"),
+        Class::Signing | Class::Sealing | Class::Provider => return None,
+    })
 }
 
 #[cfg(test)]
@@ -95,6 +113,22 @@ mod tests {
         ];
         assert!(expected.windows(2).all(|pair| place(pair[0]) < place(pair[1])), "{order:?}");
         assert!(place(Secret::EnrollmentKeyPepper) < place(Secret::UserApiKeys));
+    }
+
+    #[test]
+    fn what_others_present_is_cut_off_and_a_person_hands_in_the_next() {
+        let exposed = [Secret::AgentEnrollmentSecret, Secret::TurnSecret, Secret::JwtSecret];
+        for step in plan_of(&exposed, |_| true) {
+            let is_for_people = step.afterwards.as_deref().is_some_and(|then| {
+                then.contains("nobody can read the AGENT_ENROLLMENT_SECRET that was made")
+            });
+            let (action, progress) = match step.secret {
+                Secret::TurnSecret => (Action::Reissue, Progress::ByHand),
+                _ => (Action::RollOver, Progress::Waiting { because: None }),
+            };
+            assert_eq!((step.action, &step.progress), (action, &progress), "{}", step.secret);
+            assert_eq!(is_for_people, step.secret == Secret::AgentEnrollmentSecret);
+        }
     }
 
     #[test]

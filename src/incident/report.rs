@@ -5,7 +5,7 @@ use std::fmt::Write;
 use serde::Serialize;
 use uuid::Uuid;
 
-use super::{Action, Incident, Progress, Step};
+use super::{Action, Incident, Progress, Step, afterwards};
 use crate::{
     catalog::{Class, Secret},
     clock::Timestamp,
@@ -80,6 +80,11 @@ impl Report {
         let secret = step.secret;
         Some(match (&step.progress, step.action) {
             (Progress::Off, _) => return None,
+            (Progress::ByHand, _) | (_, Action::Reissue)
+                if secret.entry().class == Class::Shared =>
+            {
+                format!("make a new {secret}: {}", secret.entry().elsewhere.join("; "))
+            }
             (Progress::ByHand, _) | (_, Action::Reissue) => format!(
                 "have {secret} issued anew at its provider, send it with POST /admin/rollovers \
                  {{\"secret\": \"{secret}\", \"mode\": \"hard\", \"value\": …}}, and revoke the \
@@ -94,12 +99,7 @@ impl Report {
                 let why = rollover.and_then(|rollover| rollover.blocked_by.clone())?;
                 format!("{secret} is not cut off everywhere yet: {why}")
             }
-            (Progress::Done { .. }, _) => match secret.entry().class {
-                Class::Shared => format!("give the new {secret} to whoever presents it"),
-                Class::Issued => format!("reissue what {secret} revoked"),
-                Class::Pepper => format!("reissue what stopped working with {secret}"),
-                Class::Signing | Class::Sealing | Class::Provider => return None,
-            },
+            (Progress::Done { .. }, _) => return afterwards(secret),
         })
     }
 
@@ -135,7 +135,10 @@ impl Report {
                 "| `{}` | {} | {} | {} |",
                 step.secret,
                 cell(&state(&step.progress)),
-                cell(&step.disruption),
+                cell(&match &step.afterwards {
+                    Some(then) => format!("{}; then {then}", step.disruption),
+                    None => step.disruption.clone(),
+                }),
                 cell(&invalid.join(", "))
             )?;
         }

@@ -34,9 +34,9 @@ pub enum Refusal {
     /// The value is no credential of this provider.
     #[error("the value is no such credential: {0}")]
     Form(&'static str),
-    /// Others must have the new value before it is used.
+    /// Others must have the new value, and could not read one that is made here.
     #[error(
-        "{0} is shared with others, who must have the new one before it is used: do what GET /admin/secrets says under `elsewhere`, and hand it in as `value`"
+        "{0} is shared with others, who could not read one that is made here: do what GET /admin/secrets says under `elsewhere`, and hand it in as `value`, or with --value-file"
     )]
     NoValue(Secret),
     /// There is no value to hand in.

@@ -56,11 +56,15 @@ impl Operator {
         let custody = store.custody().await?;
         let secrets: BTreeSet<_> = exposure.secrets.into_iter().collect();
         let secrets: Vec<_> = secrets.into_iter().collect();
+        let mut steps = plan_of(&secrets, |secret| primary(&custody, secret).is_some());
+        for step in steps.iter_mut().filter(|step| !step.is_over()) {
+            step.invalidates = self.worker.invalidates(step.secret).await?;
+        }
         let incident = Incident {
             id: Uuid::now_v7(),
             revision: 0,
             state: State::Planned,
-            steps: plan_of(&secrets, |secret| primary(&custody, secret).is_some()),
+            steps,
             secrets,
             exposed_since: exposure.since,
             reason,
@@ -183,9 +187,7 @@ impl Operator {
         step.progress = match (&step.progress, begun) {
             (Progress::Waiting { .. }, Some(_)) => Progress::Running { rollover: id },
             (Progress::Waiting { .. }, None) => {
-                if let Some(impact) = self.worker.impact() {
-                    step.invalidates = impact.invalidates(step.secret).await;
-                }
+                step.invalidates = self.worker.invalidates(step.secret).await?;
                 match self.begin_as(id, hard(step.secret, because), Actor::System).await {
                     Ok(_) => Progress::Running { rollover: id },
                     Err(Refusal::NoPrimary(_)) => Progress::Off,

@@ -144,6 +144,10 @@ impl Operator {
     /// # Errors
     /// [`Refusal`]; nothing has changed then.
     pub async fn begin(&self, request: Request, actor: Actor) -> Result<Rollover, Refusal> {
+        let is_shared_with_others = !request.secret.entry().elsewhere.is_empty();
+        if is_shared_with_others && request.value.is_none() && !request.dry_run {
+            return Err(Refusal::NoValue(request.secret));
+        }
         self.begin_as(RolloverId::new(), request, actor).await
     }
 
@@ -155,9 +159,8 @@ impl Operator {
         actor: Actor,
     ) -> Result<Rollover, Refusal> {
         let reason = checked_reason(&request.reason)?;
-        let is_shared_with_others = !request.secret.entry().elsewhere.is_empty();
-        if is_shared_with_others && request.value.is_none() && !request.dry_run {
-            return Err(Refusal::NoValue(request.secret));
+        if !request.dry_run {
+            self.check_health(&request.force).await?;
         }
         if request.secret.entry().class == Class::Issued && request.value.is_some() {
             return Err(Refusal::Valueless(request.secret));
@@ -224,9 +227,6 @@ impl Operator {
             }
         };
         let supplied = supplied.filter(|_| !request.dry_run);
-        if !request.dry_run {
-            self.check_health(&request.force).await?;
-        }
         let change = step::begin(rollover.clone(), supplied, request.alongside, actor)?;
         match self.worker.commit(&change).await? {
             Committed::Done(_) => {}

@@ -1,8 +1,9 @@
 //! The daily look at the schedule, and rollovers that begin by themselves.
 //!
 //! 1. Once a day (UTC), whatever number of replicas: one audit entry of what is due.
-//! 2. What is due is told by [`Notify`], if there is one: until it was told once that
-//!    day, with an entry that it was.
+//! 2. What is due is told by [`Notify`], if there is one: at most once a day, also when
+//!    the process that tells it dies. That it was told, or was not and why, is an entry.
+//!    What could not be told is due the next day still.
 //! 3. By itself, only what needs nobody is rolled over, gracefully, one at a time, within
 //!    a window, and not while something ails; what could not begin is tried again the
 //!    next day.
@@ -25,8 +26,9 @@ use crate::{
     catalog::Secret,
     clock::Timestamp,
     envelope::Target,
+    keyring::KeychainHandle,
     rollover::Mode,
-    schedule::{Due, Window, rolls_by_itself},
+    schedule::{Due, Window, command, rolls_by_itself},
     store::{Actor, AuditEntry, Claim, Outcome},
     worker::{Chore, DriveError, Worker},
 };
@@ -43,8 +45,11 @@ pub struct Notice {
 /// Tells people: by mail, or otherwise.
 #[async_trait]
 pub trait Notify: fmt::Debug + Send + Sync + 'static {
-    /// Tells them.
-    async fn tell(&self, notice: &Notice) -> Result<(), NotifyError>;
+    /// Tells them, with what credentials `keychain` has.
+    ///
+    /// # Errors
+    /// [`NotifyError`]; it is not tried again before the next day.
+    async fn tell(&self, notice: &Notice, keychain: &KeychainHandle) -> Result<(), NotifyError>;
 }
 
 /// People could not be told. Holds no credential.
@@ -56,6 +61,8 @@ pub struct NotifyError(pub String);
 const LEASE: Duration = Duration::from_secs(120);
 
 const MINUTE: Duration = Duration::from_secs(60);
+
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The daily look at the schedule.
 #[derive(Debug)]
@@ -96,24 +103,25 @@ impl Review {
         let Some(notify) = &self.notify else { return Ok(true) };
         let replica = operator.worker().replica();
         let store = replica.store();
-        match store.claim("notice", day, LEASE).await? {
-            Claim::Busy => return Ok(false),
-            Claim::Done => return Ok(true),
-            Claim::Taken => {}
+        let secrets = operator.secrets().await?;
+        // For the whole day: when this process dies, nobody knows whether it has told.
+        if store.claim("notice", day, DAY).await? != Claim::Taken {
+            return Ok(true);
         }
-        let told = match notice(&operator.secrets().await?) {
-            None => false,
-            Some(notice) => match notify.tell(&notice).await {
-                Ok(()) => true,
-                Err(error) => {
-                    tracing::warn!(%error, "what is due was not told; it is tried again");
-                    return Ok(false);
-                }
-            },
+        let told = match notice(&secrets) {
+            None => Ok(false),
+            Some(notice) => notify.tell(&notice, &replica.keychain()).await.map(|()| true),
+        };
+        let (outcome, details) = match told {
+            Ok(told) => (Outcome::Success, json!({ "told": told })),
+            Err(error) => {
+                tracing::warn!(%error, "what is due was not told; the next day it is tried again");
+                (Outcome::Failure, json!({ "told": false, "why": error.to_string() }))
+            }
         };
         let at = replica.clock().now();
-        let details = json!({ "told": told });
-        store.finish("notice", day, at, &entry(at, "schedule.notice", None, details)).await?;
+        let entry = AuditEntry { outcome, ..entry(at, "schedule.notice", None, details) };
+        store.finish("notice", day, at, &entry).await?;
         Ok(true)
     }
 }
@@ -262,15 +270,18 @@ fn notice(secrets: &[SecretView]) -> Option<Notice> {
     }
     let [overdue, now, soon] = counts;
     let line = |view: &SecretView| {
-        let when = view.due_at.as_deref().unwrap_or_default();
-        let due = view.due.map_or("", Due::as_str);
-        format!("{due:<8} {:<26} since or at {when}", view.secret.name())
+        let (when, is) =
+            (view.due_at.as_deref().unwrap_or_default(), view.due.unwrap_or(Due::Soon));
+        let when = if is == Due::Soon { format!("at {when}") } else { format!("since {when}") };
+        let steps = view.secret.entry().elsewhere.iter().map(|step| format!("\n    ({step})"));
+        let steps: String = steps.collect();
+        format!("{}: {}, {when}\n    {}{steps}", is.as_str(), view.secret, command(view.secret))
     };
     let mut due: Vec<_> = secrets.iter().filter(|view| view.due > Some(Due::Later)).collect();
     due.sort_by_key(|view| std::cmp::Reverse(view.due));
     Some(Notice {
         subject: format!("Secrets due: {overdue} overdue, {now} now, {soon} soon"),
-        body: due.into_iter().map(line).collect::<Vec<_>>().join("\n"),
+        body: due.into_iter().map(line).collect::<Vec<_>>().join("\n\n"),
     })
 }
 

@@ -104,7 +104,19 @@ pub fn interval_of(days: u32) -> Option<Duration> {
 /// outside has to be told.
 #[must_use]
 pub fn rolls_by_itself(secret: Secret) -> bool {
-    matches!(secret.entry().class, Class::Signing | Class::Sealing | Class::Pepper)
+    let entry = secret.entry();
+    let is_made_here = matches!(entry.class, Class::Signing | Class::Sealing | Class::Pepper);
+    is_made_here && entry.elsewhere.is_empty()
+}
+
+/// The command that rolls `secret` over when it is due. Its value is in a file where a
+/// person has to make it.
+#[must_use]
+pub fn command(secret: Secret) -> String {
+    let entry = secret.entry();
+    let is_made_elsewhere = entry.class == Class::Provider || !entry.elsewhere.is_empty();
+    let value = if is_made_elsewhere { " --value-file FILE" } else { "" };
+    format!("breeze-api rollover {secret} --mode graceful --reason 'it is due'{value} --wait")
 }
 
 #[cfg(test)]
@@ -122,6 +134,19 @@ mod tests {
         assert_eq!(Due::of(since, 4 * DAY, since.plus(2 * DAY)), Later);
         assert_eq!(Due::of(since, 4 * DAY, since.plus(3 * DAY)), Soon);
         assert_eq!(Due::of(since, 4 * DAY, since.plus(5 * DAY)), Overdue);
+    }
+
+    #[test]
+    fn what_others_must_be_given_is_no_process_s_to_make() {
+        let by_itself: Vec<_> = Secret::all().filter(|secret| rolls_by_itself(*secret)).collect();
+        assert!(by_itself.contains(&Secret::JwtSecret));
+        for secret in Secret::all() {
+            let asks_for_a_value = command(secret).contains(" --value-file FILE ");
+            assert!(!asks_for_a_value || !by_itself.contains(&secret), "{secret}");
+            let class = secret.entry().class;
+            let is_others = matches!(class, Class::Shared | Class::Provider);
+            assert_eq!(asks_for_a_value, is_others, "{secret}");
+        }
     }
 
     #[test]

@@ -14,6 +14,11 @@ pub enum StoreError {
     /// The database is not there, or went away.
     #[error("the database does not answer ({0}); see that it runs, and that DATABASE_URL names it")]
     Unreachable(#[source] sqlx::Error),
+    /// The database does not let this role in. What it says names the role alone.
+    #[error(
+        "the database refuses the login ({0}); put the credential in use into DATABASE_URL: after a rollover, the new one; if it was made here and nobody has it, give the role of DATABASE_URL its password back (ALTER ROLE … PASSWORD …), start, and roll DATABASE_URL over to a value of your own"
+    )]
+    Login(String),
     /// The URL does not parse. Nothing of it is told: it may hold a password.
     #[error(
         "DATABASE_URL does not parse; it must be like postgres://user:password@host:5432/database or sqlite://breeze.db"

@@ -15,6 +15,7 @@ use crate::{
     catalog::{Class, Secret},
     column::Aim,
     envelope::Target,
+    ids::KeyId,
     incident::Affected,
     rollover::{Mode, Reliance, Rollover},
     store::{TableShape, Window},
@@ -27,8 +28,8 @@ pub trait Impact: fmt::Debug + Send + Sync + 'static {
     async fn live_sessions(&self) -> Option<u64>;
 
     /// Sessions, codes and keys that a hard rollover of `secret` makes invalid, by what
-    /// they are called.
-    async fn invalidates(&self, secret: Secret) -> BTreeMap<String, u64> {
+    /// they are called: what stands under `keys`, which are those that it ends.
+    async fn invalidates(&self, secret: Secret, _keys: &[KeyId]) -> BTreeMap<String, u64> {
         let sessions = match secret {
             Secret::JwtSecret => self.live_sessions().await,
             _ => None,
@@ -46,6 +47,27 @@ pub trait Impact: fmt::Debug + Send + Sync + 'static {
 const TRIAL: u32 = 1000;
 
 impl Worker {
+    /// Sessions, codes and keys that a hard rollover of `secret` makes invalid now.
+    ///
+    /// # Errors
+    /// [`DriveError`] when the store does not answer.
+    pub(crate) async fn invalidates(
+        &self,
+        secret: Secret,
+    ) -> Result<BTreeMap<String, u64>, DriveError> {
+        Ok(match &self.impact {
+            Some(impact) => impact.invalidates(secret, &self.accepted(secret).await?).await,
+            None => BTreeMap::new(),
+        })
+    }
+
+    /// The keys of `secret` that are accepted.
+    async fn accepted(&self, secret: Secret) -> Result<Vec<KeyId>, DriveError> {
+        let keys = self.replica.store().custody().await?.keys.into_iter();
+        let accepted = keys.filter(|key| key.secret == secret && key.state.accepts());
+        Ok(accepted.map(|key| key.id).collect())
+    }
+
     /// The report of a dry run.
     pub(super) async fn rehearse(&self, rollover: &Rollover) -> Result<Value, DriveError> {
         let entry = rollover.secret.entry();
@@ -71,6 +93,9 @@ impl Worker {
         if let (Value::Object(report), Value::Object(found)) = (&mut report, found) {
             report.extend(found);
         }
+        if rollover.mode == Mode::Hard {
+            report["invalidates"] = json!(self.invalidates(rollover.secret).await?);
+        }
         Ok(report)
     }
 
@@ -93,12 +118,11 @@ impl Worker {
     }
 
     async fn rehearse_counted(&self, rollover: &Rollover) -> Result<Value, DriveError> {
-        let custody = self.replica.store().custody().await?;
-        let accepted = custody.keys.iter().filter(|key| key.secret == rollover.secret);
-        let keys: Vec<_> =
-            accepted.filter(|key| key.state.accepts()).map(|key| key.id.clone()).collect();
         let needed = match &self.counting {
-            Some(counting) => counting.what_needs(rollover.secret, &keys).await?,
+            Some(counting) => {
+                let keys = self.accepted(rollover.secret).await?;
+                counting.what_needs(rollover.secret, &keys).await?
+            }
             None => Reliance::Uncounted,
         };
         Ok(match needed {

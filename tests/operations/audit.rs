@@ -199,6 +199,9 @@ async fn every_admin_call_has_its_entry_and_none_has_a_secret(api: &Api) {
     admin.get(&path).await.expect(200);
     admin.get(&format!("/admin/rollovers/{value}")).await.expect(404);
     admin.get(&format!("/admin/{value}?token={value}")).await.expect(404);
+    let user = api.user(&admin, "user@example.com", ORG).await;
+    let user = api.client.bearing(&text(&user["tokens"]["accessToken"]));
+    user.get("/admin/census").await.expect(403);
     api.client.get("/admin/secrets").await.expect(401);
     api.client.bearing("no.such.token").post("/admin/rollovers", json!({})).await.expect(401);
 
@@ -218,10 +221,14 @@ async fn every_admin_call_has_its_entry_and_none_has_a_secret(api: &Api) {
             &format!("success user {path}"),
             "denied user /admin/rollovers/{id}",
             "denied user no such endpoint",
+            "denied user /admin/census",
             "denied system /admin/secrets",
             "denied system /admin/rollovers",
         ]
     );
+    let refused = "SELECT actor_email FROM audit_logs
+        WHERE action = 'admin.call' AND resource_name = '/admin/census'";
+    assert_eq!(api.db.texts(refused).await, ["user@example.com"]);
     let all = api
         .db
         .texts("SELECT coalesce(resource_name, '') || coalesce(CAST(details AS text), '') FROM audit_logs")

@@ -7,10 +7,13 @@ use serde_json::{Value, json};
 use tokio::time::sleep;
 
 use crate::{
-    app::{Api, text},
-    on_both_databases,
+    app::{Api, Db, KEYS, text},
+    metrics::phase_is_reached,
+    on_both_databases, on_either_database,
     support::http::Client,
 };
+
+const ORG: &str = "6a0e21c4-6a3c-4b8e-a5c8-9f4b1b3f7a10";
 
 on_both_databases!(
     an_emergency_is_planned_confirmed_carried_out_and_reported,
@@ -84,6 +87,16 @@ async fn an_emergency_is_planned_confirmed_carried_out_and_reported(api: &Api) {
     let cut_offs = report["cutOffs"].as_array().unwrap();
     assert_eq!(cut_offs.len(), 4, "{report}");
     assert!(cut_offs.iter().all(|cut_off| cut_off["at"].is_i64()), "{cut_offs:?}");
+    // One after the other, in the order of the plan.
+    let mut moments = vec![];
+    for step in report["incident"]["steps"].as_array().unwrap() {
+        let id = text(&step["progress"]["rollover"]);
+        let rollover = admin.get(&format!("/admin/rollovers/{id}")).await.expect(200);
+        assert_eq!(rollover["secret"], step["secret"]);
+        let moment = |at: &Value| at.as_i64().unwrap();
+        moments.extend([moment(&rollover["createdAt"]), moment(&rollover["cutOff"]["retiredAt"])]);
+    }
+    assert!(moments.is_sorted(), "{moments:?}");
     assert!(report["window"].as_array().unwrap().len() > actions.len());
     let affected: Vec<_> =
         report["affected"].as_array().unwrap().iter().map(|user| text(&user["email"])).collect();
@@ -106,6 +119,91 @@ async fn an_emergency_is_planned_confirmed_carried_out_and_reported(api: &Api) {
         assert!(markdown.contains(part), "{part}: {markdown}");
     }
 }
+
+/// Each with how many of it are issued, and how many of these work no more by then.
+async fn what_an_emergency_makes_invalid_is_counted(db: Db) {
+    const SECRET: &str = "an enrolment secret of the tests 0123456789";
+    let secret = [("AGENT_ENROLLMENT_SECRET", SECRET)];
+    let api = Api::on(db, &KEYS.into_iter().chain(secret).collect::<Vec<_>>()).await;
+    let admin = api.as_administrator().await;
+    let mut ids = vec![];
+    for n in 0..4 {
+        let key = json!({ "name": format!("service {n}") });
+        let key = admin.post("/api/v1/api-keys", key).await.expect(201);
+        api.secret(&text(&key["key"]));
+        ids.push(text(&key["id"]));
+    }
+    admin.delete(&format!("/api/v1/api-keys/{}", ids[0])).await.expect(204);
+
+    let mut keys = vec![];
+    for (name, more) in [
+        ("any", json!({})),
+        ("another", json!({})),
+        ("expired", json!({})),
+        ("spent", json!({ "maxUsage": 1 })),
+        ("own", json!({ "secret": "a secret of its own" })),
+    ] {
+        let mut body = json!({ "name": name, "orgId": ORG });
+        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        let key = admin.post("/api/v1/enrollment-keys", body).await.expect(201);
+        api.secret(&text(&key["key"]));
+        keys.push(key);
+    }
+    let expire = format!("/api/v1/enrollment-keys/{}/expire", text(&keys[2]["id"]));
+    admin.post(&expire, json!({})).await.expect(204);
+    for key in [&keys[0], &keys[0], &keys[3]] {
+        let agent = json!({
+            "enrollmentKey": key["key"], "enrollmentSecret": SECRET, "hostname": "host",
+            "osType": "linux", "osVersion": "12", "architecture": "amd64", "agentVersion": "1.0",
+        });
+        let agent = api.client.post("/api/v1/agents/enroll", agent).await.expect(201);
+        api.secret(&text(&agent["authToken"]));
+    }
+
+    let expected = [
+        ("ENROLLMENT_KEY_PEPPER", json!({ "enrolmentKeys": 3 })),
+        ("USER_API_KEYS", json!({ "apiKeys": 3 })),
+        ("AGENT_TOKENS", json!({ "agents": 3 })),
+        // Those that have no secret of their own.
+        ("AGENT_ENROLLMENT_SECRET", json!({ "enrolmentKeysBesideIt": 2 })),
+    ];
+    for (secret, invalid) in &expected {
+        let dry = json!({ "secret": secret, "mode": "hard", "reason": "a test", "dryRun": true });
+        let begun = admin.post("/admin/rollovers", dry).await.expect(202);
+        let dry = phase_is_reached(&admin, &text(&begun["id"]), "rehearsed").await;
+        assert_eq!(&dry["report"]["invalidates"], invalid, "{secret}");
+    }
+    let dry = json!({ "secret": "USER_API_KEYS", "mode": "graceful", "reason": "a test", "dryRun": true });
+    let begun = admin.post("/admin/rollovers", dry).await.expect(202);
+    let dry = phase_is_reached(&admin, &text(&begun["id"]), "rehearsed").await;
+    assert!(dry["report"]["invalidates"].is_null(), "a graceful one makes nothing invalid");
+
+    let body = exposed(&expected.each_ref().map(|(secret, _)| *secret));
+    let opened = admin.post("/admin/incidents", body).await;
+    let path = opened.header("location").unwrap().to_owned();
+    assert_eq!(counted(&opened.expect(201)), expected, "in the plan");
+    admin.delete(&format!("/api/v1/api-keys/{}", ids[1])).await.expect(204);
+    let mut expected = expected;
+    expected[1].1 = json!({ "apiKeys": 2 });
+    admin.post(&format!("{path}/confirm"), json!({})).await.expect(202);
+    for _ in 0..600 {
+        if states(&admin, &path).await.0 == "done" {
+            break;
+        }
+        sleep(Duration::from_millis(100)).await;
+    }
+    let report = admin.get(&format!("{path}/report")).await.expect(200);
+    assert_eq!(counted(&report["incident"]), expected, "right before each step");
+    api.end().await;
+}
+
+/// What each step makes invalid.
+fn counted(incident: &Value) -> Vec<(&str, Value)> {
+    let steps = incident["steps"].as_array().unwrap().iter();
+    steps.map(|step| (step["secret"].as_str().unwrap(), step["invalidates"].clone())).collect()
+}
+
+on_either_database!(what_an_emergency_makes_invalid_is_counted);
 
 async fn a_plan_is_dropped_and_what_is_wrong_is_refused(api: &Api) {
     let admin = api.as_administrator().await;

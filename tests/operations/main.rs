@@ -16,8 +16,33 @@ mod crashes;
 mod health;
 mod incidents;
 mod intervals;
+mod login;
+mod mails;
 mod metrics;
 mod rehearsal;
 mod schedule;
+mod shared;
+mod values;
 
 use app::on_both_databases;
+
+/// Each promise on both databases, by an API of its own.
+macro_rules! on_either_database {
+    ($($promise:ident),* $(,)?) => {$(
+        mod $promise {
+            use crate::{app::Db, support::{postgres, sqlite}};
+
+            #[tokio::test]
+            async fn on_sqlite() {
+                super::$promise(Db::Sqlite(sqlite::file())).await;
+            }
+
+            #[tokio::test]
+            #[cfg_attr(not(postgres_tests), ignore = "needs PostgreSQL; tests/run starts one")]
+            async fn on_postgres() {
+                super::$promise(Db::Postgres(Box::new(postgres::database().await))).await;
+            }
+        }
+    )*};
+}
+use on_either_database;

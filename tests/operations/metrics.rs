@@ -14,7 +14,7 @@ use tokio::{
 
 use crate::{
     app::{Api, Db, KEYS, text},
-    on_both_databases,
+    on_both_databases, on_either_database,
     support::{
         free_port,
         http::{Answer, Client},
@@ -233,25 +233,6 @@ async fn a_real_prometheus_scrapes_through_a_rollover_without_a_gap(db: Db) {
     api.end().await;
 }
 
-/// Each promise on both databases, by an API of its own.
-macro_rules! on_either_database {
-    ($($promise:ident),* $(,)?) => {$(
-        mod $promise {
-            use super::*;
-
-            #[tokio::test]
-            async fn on_sqlite() {
-                super::$promise(Db::Sqlite(sqlite::file())).await;
-            }
-
-            #[tokio::test]
-            #[cfg_attr(not(postgres_tests), ignore = "needs PostgreSQL; tests/run starts one")]
-            async fn on_postgres() {
-                super::$promise(Db::Postgres(Box::new(postgres::database().await))).await;
-            }
-        }
-    )*};
-}
 on_either_database!(
     only_the_exact_token_is_admitted,
     other_addresses_are_refused,

@@ -11,6 +11,7 @@ use crate::{
 on_both_databases!(
     a_rehearsal_carries_the_whole_rollover_out_on_a_copy,
     a_credential_at_a_provider_is_not_rehearsed,
+    nothing_is_rehearsed_beside_a_rollover_that_would_go_on_in_the_copy,
 );
 
 async fn rehearse(api: &Api, secret: &str) -> Finished {
@@ -71,4 +72,16 @@ async fn a_credential_at_a_provider_is_not_rehearsed(api: &Api) {
     let refused = rehearse(api, "CLOUDFLARE_API_TOKEN").await;
     assert_eq!(refused.code, Some(1), "{refused:?}");
     assert!(refused.stderr.contains("no copy to rehearse on"), "{}", refused.stderr);
+}
+
+async fn nothing_is_rehearsed_beside_a_rollover_that_would_go_on_in_the_copy(api: &Api) {
+    let admin = api.as_administrator().await;
+    // It waits for tokens of a week, here and in any copy.
+    let body = json!({ "secret": "JWT_SECRET", "reason": "a test" });
+    let begun = admin.post("/admin/rollovers", body).await.expect(202);
+    let refused = rehearse(api, "APP_ENCRYPTION_KEY").await;
+    assert_eq!(refused.code, Some(1), "{refused:?}");
+    let id = begun["id"].as_str().unwrap();
+    let told = format!("rollover {id} is in progress, and would go on in the copy");
+    assert!(refused.stderr.contains(&told), "{}", refused.stderr);
 }

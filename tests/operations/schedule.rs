@@ -10,10 +10,12 @@ use breeze_rollover::{
     catalog::Secret,
     clock::{Clock, ManualClock, SystemClock},
     embed::Database,
+    keyring::KeychainHandle,
     operator::{Notice, Notify, NotifyError},
     rollover::Phase,
     schedule::Due,
     store::AuditRecord,
+    token::Lifetimes,
 };
 use serde_json::json;
 
@@ -25,7 +27,7 @@ struct Told(Mutex<Vec<Option<Notice>>>);
 
 #[async_trait]
 impl Notify for Told {
-    async fn tell(&self, notice: &Notice) -> Result<(), NotifyError> {
+    async fn tell(&self, notice: &Notice, _: &KeychainHandle) -> Result<(), NotifyError> {
         let mut told = self.0.lock().unwrap();
         if told.is_empty() {
             told.push(None);
@@ -79,25 +81,24 @@ async fn of_many_replicas_one_looks_at_the_schedule_each_day(database: Database)
     let due = |secret| view.iter().find(|view| view.secret == secret).unwrap().due;
     assert_eq!(due(Secret::JwtSecret), Some(Due::Now));
     assert_eq!(due(Secret::AppEncryptionKey), Some(Due::Later));
-    // It was told in vain, and is told again when its turn is over.
+    // It was told in vain, which is told, and it is told again the next day.
+    let in_vain = awaited(&database, "schedule.notice", 2).await;
     assert_eq!(*told.0.lock().unwrap(), [None]);
-    let daily = match database {
-        Database::Postgres(_) => "rollover.daily",
-        _ => "rollover_daily",
-    };
-    apps[0].sql(&format!("UPDATE {daily} SET lease_until = 0 WHERE job = 'notice'")).await;
-    clock.advance(Duration::from_secs(60));
-    awaited(&database, "schedule.notice", 2).await;
+    assert_eq!(in_vain[0].result, "failure");
+    let why = in_vain[0].details.as_ref().unwrap()["why"].as_str().unwrap().to_owned();
+    assert!(why.contains("the mail server is away"), "{why}");
+    clock.advance(DAY);
+    awaited(&database, "schedule.notice", 3).await;
     let notices = told.0.lock().unwrap().clone();
     let [None, Some(notice)] = &notices[..] else { panic!("{notices:?}") };
     assert!(notice.subject.contains("0 overdue"), "{notice:?}");
-    assert!(notice.body.contains("JWT_SECRET"), "{notice:?}");
+    assert!(notice.body.contains("breeze-api rollover JWT_SECRET "), "{notice:?}");
     // Two more looks of everybody, some minutes later: it stays at that.
     for _ in 0..2 {
         clock.advance(Duration::from_secs(120));
         tokio::time::sleep(Duration::from_secs(3)).await;
     }
-    assert_eq!(entries(&database, "schedule.review").await.len(), 2);
+    assert_eq!(entries(&database, "schedule.review").await.len(), 3);
     assert_eq!(told.0.lock().unwrap().len(), 2);
     for app in apps {
         app.rollovers.leave().await;
@@ -111,7 +112,11 @@ async fn what_is_due_rolls_over_by_itself_one_at_a_time_within_the_window(databa
         breeze_rollover::clock::Timestamp::from_seconds(today + 12 * 3600).plus(DAY * days as u32)
     };
     let clock = Arc::new(ManualClock::at(noon(0)));
-    let join = setup(&database).clock(clock.clone()).automatic("02:00-03:00".parse().unwrap());
+    // Long enough for the next one to have its turn before the first is over.
+    let (second, long) = (Duration::from_secs(1), Duration::from_secs(600));
+    let lifetimes = Lifetimes { access: second, refresh: long, viewer: second };
+    let join = setup(&database).clock(clock.clone()).lifetimes(lifetimes);
+    let join = join.automatic("02:00-03:00".parse().unwrap());
     let app = TestApp::join(join, database.clone()).await;
     awaited(&database, "schedule.review", 1).await;
     clock.advance(120 * DAY);
@@ -124,7 +129,7 @@ async fn what_is_due_rolls_over_by_itself_one_at_a_time_within_the_window(databa
     let began = awaited(&database, "schedule.begin", 1).await;
     assert_eq!(began[0].result, "success", "{began:?}");
     for _ in 0..100 {
-        clock.advance(Duration::from_secs(2));
+        clock.advance(Duration::from_secs(17));
         let all = database.store().rollovers(None, 50).await.unwrap();
         let active = all.iter().filter(|rollover| rollover.phase.is_active()).count();
         assert!(active <= 1, "{all:?}");

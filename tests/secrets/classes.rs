@@ -98,6 +98,12 @@ fn credential(value: Option<&str>) -> Request {
     Request { value: value.map(Into::into), ..request(Secret::AnthropicApiKey, Mode::Graceful) }
 }
 
+/// A rollover to a value that others have been given.
+fn supplied(secret: Secret, mode: Mode) -> Request {
+    let value = Some("the next value, which others have 0123456789".into());
+    Request { value, ..request(secret, mode) }
+}
+
 /// The value in use.
 fn present(app: &TestApp, secret: Secret) -> String {
     let keys = app.rollovers.replica().keychain().load_full();
@@ -125,7 +131,7 @@ async fn a_shared_secret_is_accepted_for_its_grace_and_while_it_is_presented(dat
     let grace = Duration::from_millis(1500);
     let app = TestApp::join(setup(&database).grace(SECRET, grace), database).await;
     let old = present(&app, SECRET);
-    let rollover = app.begin(request(SECRET, Mode::Graceful)).await.unwrap();
+    let rollover = app.begin(supplied(SECRET, Mode::Graceful)).await.unwrap();
     let promoted = app.blocked(rollover.id, "grace period").await;
     assert_eq!(promoted.phase, Phase::Promoted);
     let new = present(&app, SECRET);
@@ -149,7 +155,7 @@ async fn a_hard_rollover_of_a_shared_secret_ends_the_old_one_at_once(database: D
     const SECRET: Secret = Secret::AgentEnrollmentSecret;
     let app = TestApp::join(setup(&database), database).await;
     let old = present(&app, SECRET);
-    let rollover = app.begin(request(SECRET, Mode::Hard)).await.unwrap();
+    let rollover = app.begin(supplied(SECRET, Mode::Hard)).await.unwrap();
     is_cut_off(&app, &rollover).await;
     assert!(!is_accepted(&app, SECRET, &old));
 }

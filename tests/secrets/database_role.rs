@@ -33,7 +33,8 @@ impl OnOwnRole {
         let role = database.role().await;
         let db = Db::Postgres(Box::new(database));
         db.migrate().await;
-        grant(&db, &role.name).await;
+        let Db::Postgres(database) = &db else { unreachable!("it was made on PostgreSQL") };
+        database.lets_serve(&role.name).await;
         let served = Served::at(db, &role.url, &[]).await;
         Self { served, role }
     }
@@ -69,19 +70,6 @@ impl OnOwnRole {
             .await
             .unwrap()
     }
-}
-
-/// The rights of the README's role that serves.
-async fn grant(db: &Db, role: &str) {
-    let Db::Postgres(database) = db else { unreachable!("it was made on PostgreSQL") };
-    database
-        .execute(&format!(
-            "GRANT USAGE ON SCHEMA rollover, apalis TO {role};
-             GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA rollover, apalis TO {role};
-             GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO {role};
-             REVOKE UPDATE, DELETE ON audit_logs, audit_log_chain FROM {role}"
-        ))
-        .await;
 }
 
 /// `user:password`, as the URL of a role holds it.

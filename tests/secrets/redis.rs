@@ -1,85 +1,14 @@
 //! The credential of Redis rolls over under traffic; Redis may be away altogether.
 
-use std::{process::Stdio, time::Duration};
-
 use serde_json::json;
-use tokio::{
-    net::TcpStream,
-    process::{Child, Command},
-    time::sleep,
-};
 
 use crate::{
     served::Served,
-    support::{deployment::Db, free_port},
+    support::{
+        deployment::Db,
+        redis::{OLD, Redis},
+    },
 };
-
-const OLD: &str = "an-old-password-of-redis-0123456789";
-
-/// A Redis server of this test's own, ended with this value.
-struct Redis {
-    port: u16,
-    folder: tempfile::TempDir,
-    server: Child,
-}
-
-impl Redis {
-    /// With one user, who may do what `rights` say.
-    async fn start(rights: &str) -> Self {
-        let (port, folder) = (free_port(), tempfile::tempdir().unwrap());
-        let users = format!("user default off\nuser api on >{OLD} {rights}\n");
-        std::fs::write(folder.path().join("users.acl"), users).unwrap();
-        let server = Self::run(port, &folder).await;
-        Self { port, folder, server }
-    }
-
-    async fn run(port: u16, folder: &tempfile::TempDir) -> Child {
-        let server = Command::new("redis-server")
-            .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", ""])
-            .args(["--aclfile", folder.path().join("users.acl").to_str().unwrap()])
-            .current_dir(folder.path())
-            .stdout(Stdio::null())
-            .kill_on_drop(true)
-            .spawn()
-            .unwrap();
-        while TcpStream::connect(("127.0.0.1", port)).await.is_err() {
-            sleep(Duration::from_millis(20)).await;
-        }
-        server
-    }
-
-    async fn stop(&mut self) {
-        self.server.kill().await.unwrap();
-    }
-
-    async fn start_again(&mut self) {
-        self.server = Self::run(self.port, &self.folder).await;
-    }
-
-    fn url(&self) -> String {
-        format!("redis://api:{OLD}@127.0.0.1:{}/0", self.port)
-    }
-
-    /// What the server answers to a command of the user with this password.
-    async fn ask(&self, password: &str, command: &[&str]) -> ::redis::RedisResult<::redis::Value> {
-        let url = format!("redis://api:{password}@127.0.0.1:{}/0", self.port);
-        let client = ::redis::Client::open(url).unwrap();
-        let mut connection = client.get_multiplexed_async_connection().await?;
-        let mut it = ::redis::cmd(command[0]);
-        for argument in &command[1..] {
-            it.arg(argument);
-        }
-        it.query_async(&mut connection).await
-    }
-
-    /// How many counters there are.
-    async fn counters(&self, password: &str) -> usize {
-        match self.ask(password, &["KEYS", "breeze:limit:*"]).await.unwrap() {
-            ::redis::Value::Array(keys) => keys.len(),
-            other => panic!("{other:?}"),
-        }
-    }
-}
 
 /// A running API that counts in `redis`.
 async fn serve(redis: &Redis, more: &[(&str, &str)]) -> Served {
@@ -114,7 +43,7 @@ async fn a_new_password_takes_over_and_the_old_one_is_taken_away() {
     traffic.await.unwrap();
     let refused = redis.ask(OLD, &["PING"]).await.unwrap_err();
     assert!(refused.to_string().contains("AuthenticationFailed"), "{refused}");
-    let users = std::fs::read_to_string(redis.folder.path().join("users.acl")).unwrap();
+    let users = redis.users();
     assert_eq!(users.matches('#').count(), 1, "the new password alone is kept: {users}");
     assert_eq!(fails_to_log_in(&served, "a@example.com").await, 401);
     let log = served.process.terminate().await.stderr;

@@ -2,9 +2,14 @@
 
 use breeze_rollover::{
     catalog::Secret,
+    clock::{Clock, SystemClock},
     ids::{Epoch, ReplicaId},
+    incident::{Incident, State},
     keyring::KeyState::Primary,
-    store::{Beat, Change, Committed, Store, StoreError, postgres::PgStore, sqlite::SqliteStore},
+    store::{
+        Beat, Change, Claim, Committed, Operations, Store, StoreError, postgres::PgStore,
+        sqlite::SqliteStore,
+    },
 };
 use sqlx::postgres::PgListener;
 use std::time::Duration;
@@ -116,9 +121,9 @@ mod only_postgres {
         "GRANT USAGE ON SCHEMA rollover TO {role}",
         "GRANT SELECT ON rollover._migrations TO {role}",
         "GRANT SELECT, INSERT, UPDATE ON rollover.meta, rollover.key, rollover.rollover,
-            rollover.range TO {role}",
+            rollover.range, rollover.daily, rollover.incident TO {role}",
         "GRANT SELECT, INSERT, UPDATE, DELETE ON rollover.replica, rollover.acceptor,
-            rollover.quarantine TO {role}",
+            rollover.quarantine, rollover.schedule TO {role}",
         "GRANT SELECT, INSERT ON public.audit_logs TO {role}",
     ];
 
@@ -233,7 +238,60 @@ mod only_postgres {
             columns: [].into(),
         };
         store.renew(&beat).await.unwrap();
+        store.set_interval(Secret::JwtSecret, Some(30), &entry("schedule.set")).await.unwrap();
+        store.set_interval(Secret::JwtSecret, None, &entry("schedule.set")).await.unwrap();
+        assert_eq!(store.claim("job", 1, Duration::ZERO).await.unwrap(), Claim::Taken);
+        assert_eq!(store.claim("job", 1, Duration::ZERO).await.unwrap(), Claim::Taken);
+        let at = SystemClock.now();
+        assert!(store.finish("job", 1, at, &entry("job")).await.unwrap());
+        let planned = incident(State::Planned);
+        assert!(store.put_incident(&planned, &[entry("incident.open")]).await.unwrap());
+        let cancelled = Incident { revision: 1, state: State::Cancelled, ..planned };
+        assert!(store.put_incident(&cancelled, &[entry("incident.cancel")]).await.unwrap());
         assert!(matches!(store.migrate().await, Err(StoreError::Privilege(_))));
+    }
+
+    fn incident(state: State) -> Incident {
+        let now = SystemClock.now();
+        Incident {
+            id: uuid::Uuid::now_v7(),
+            revision: 0,
+            state,
+            secrets: vec![],
+            exposed_since: now,
+            reason: String::new(),
+            opened_by: String::new(),
+            opened_at: now,
+            confirmed_by: None,
+            confirmed_at: None,
+            ended_at: None,
+            steps: vec![],
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    #[cfg_attr(not(postgres_tests), ignore = "needs PostgreSQL; tests/run starts one")]
+    async fn every_control_table_is_checked_before_it_is_served_from() {
+        let on = Postgres::fresh().await;
+        let role = format!("api_{}", uuid::Uuid::now_v7().simple());
+        on.execute(&format!("CREATE ROLE {role} LOGIN PASSWORD '{role}'")).await.unwrap();
+        on.execute(&format!("GRANT USAGE ON SCHEMA rollover TO {role}")).await.unwrap();
+        on.execute(&format!("GRANT SELECT, INSERT ON public.audit_logs TO {role}")).await.unwrap();
+        let store = PgStore::connect(&on.url_as(&role), "store", 2).await.unwrap();
+        let tables = on
+            .texts("SELECT tablename::text FROM pg_tables WHERE schemaname = 'rollover' AND tablename <> '_migrations'")
+            .await;
+        assert!(tables.len() >= 10, "{tables:?}");
+        let all = format!("GRANT ALL ON ALL TABLES IN SCHEMA rollover TO {role}");
+        for table in tables.into_iter().flatten() {
+            on.execute(&all).await.unwrap();
+            store.check().await.unwrap();
+            on.execute(&format!("REVOKE ALL ON rollover.{table} FROM {role}")).await.unwrap();
+            let refused = store.check().await;
+            let named =
+                matches!(&refused, Err(StoreError::Privilege(lacking)) if lacking.contains(&table));
+            assert!(named, "{table}: {refused:?}");
+        }
     }
 
     #[tokio::test(flavor = "multi_thread")]

@@ -24,6 +24,7 @@ const PATIENCE: Duration = Duration::from_secs(120);
 pub struct Run {
     command: Command,
     folder: TempDir,
+    stdin: Stdio,
 }
 
 /// Prepares `breeze-api ARGUMENTS`, with an empty environment, in an empty folder.
@@ -31,7 +32,7 @@ pub fn breeze_api<'a>(arguments: impl IntoIterator<Item = &'a str>) -> Run {
     let folder = tempfile::tempdir().unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_breeze-api"));
     command.args(arguments).env_clear().current_dir(folder.path());
-    Run { command, folder }
+    Run { command, folder, stdin: Stdio::null() }
 }
 
 impl Run {
@@ -55,10 +56,19 @@ impl Run {
         self
     }
 
+    /// Has it read this from standard input.
+    #[must_use]
+    pub fn stdin(mut self, text: &str) -> Self {
+        let path = self.folder.path().join("stdin");
+        fs::write(&path, text).unwrap();
+        self.stdin = File::open(path).unwrap().into();
+        self
+    }
+
     /// Starts it, its output going to files.
     pub fn start(mut self) -> Process {
         let file = |name| File::create(self.folder.path().join(name)).unwrap();
-        self.command.stdin(Stdio::null()).stdout(file("stdout")).stderr(file("stderr"));
+        self.command.stdin(self.stdin).stdout(file("stdout")).stderr(file("stderr"));
         let child = self.command.kill_on_drop(true).spawn().unwrap();
         Process { child, folder: self.folder }
     }

@@ -19,6 +19,10 @@ pub mod double;
 pub mod http;
 #[cfg(feature = "postgres")]
 pub mod postgres;
+#[cfg(feature = "redis")]
+pub mod redis;
+#[cfg(feature = "providers")]
+pub mod smtp;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
 pub mod traces;

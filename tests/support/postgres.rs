@@ -56,7 +56,18 @@ impl Database {
         self.execute(&format!("CREATE ROLE {name} LOGIN PASSWORD '{password}'")).await;
         self.roles.lock().unwrap().push(name.clone());
         let url = self.options().username(&name).password(&password).to_url_lossy().to_string();
-        Role { name, url }
+        Role { name, password, url }
+    }
+
+    /// Gives `role` the rights of the README's role that serves.
+    pub async fn lets_serve(&self, role: &str) {
+        self.execute(&format!(
+            "GRANT USAGE ON SCHEMA rollover, apalis TO {role};
+             GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA rollover, apalis TO {role};
+             GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO {role};
+             REVOKE UPDATE, DELETE ON audit_logs, audit_log_chain FROM {role}"
+        ))
+        .await;
     }
 
     fn options(&self) -> PgConnectOptions {
@@ -69,6 +80,8 @@ impl Database {
 pub struct Role {
     /// Its name, for `GRANT` and `ALTER … OWNER TO`.
     pub name: String,
+    /// Its password, as it is: a URL may write it otherwise.
+    pub password: String,
     /// Its URL of the database that it was made for.
     pub url: String,
 }

@@ -3,7 +3,10 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use async_trait::async_trait;
-use breeze_rollover::{catalog::Secret, clock::Clock, incident::Affected, worker::Impact};
+use breeze_rollover::{
+    catalog::Secret, clock::Clock, ids::KeyId, incident::Affected, rollover::Reliance,
+    worker::Impact,
+};
 
 use crate::data::{Data, DataError, Reach, Window};
 
@@ -27,12 +30,27 @@ impl Impact for Effects {
             .ok()
     }
 
-    async fn invalidates(&self, secret: Secret) -> BTreeMap<String, u64> {
-        let sessions = match secret {
-            Secret::JwtSecret => self.live_sessions().await,
-            _ => None,
+    async fn invalidates(&self, secret: Secret, keys: &[KeyId]) -> BTreeMap<String, u64> {
+        let ids: Vec<String> = keys.iter().map(KeyId::to_string).collect();
+        let (data, now) = (&self.data, self.clock.now());
+        let (what, counted) = match secret {
+            Secret::JwtSecret => ("sessions", data.live_sessions(now).await),
+            Secret::UserApiKeys => ("apiKeys", data.live_api_keys(keys, now).await.map(all)),
+            Secret::AgentTokens => ("agents", data.agents_under(&ids, now).await.map(all)),
+            Secret::EnrollmentKeyPepper => {
+                ("enrolmentKeys", data.enrolment_keys_under(&ids, now).await.map(all))
+            }
+            Secret::AgentEnrollmentSecret => {
+                ("enrolmentKeysBesideIt", data.enrolment_keys_without_secret(now).await)
+            }
+            _ => return BTreeMap::new(),
         };
-        sessions.map(|n| ("sessions".to_owned(), n)).into_iter().collect()
+        counted
+            .inspect_err(
+                |error| tracing::warn!(%error, %secret, "what it makes invalid cannot be counted"),
+            )
+            .map(|count| BTreeMap::from([(what.to_owned(), count)]))
+            .unwrap_or_default()
     }
 
     async fn affected(&self, secret: Secret) -> Vec<Affected> {
@@ -53,6 +71,14 @@ impl Impact for Effects {
             .await
             .inspect_err(|error| tracing::warn!(%error, "users to notify cannot be listed"))
             .unwrap_or_default()
+    }
+}
+
+/// All that stands under a key, or does not tell under which.
+const fn all(reliance: Reliance) -> u64 {
+    match reliance {
+        Reliance::Uncounted => 0,
+        Reliance::Counted { rows, unknown } => rows + unknown,
     }
 }
 

@@ -11,6 +11,7 @@ mod impact;
 mod limits;
 mod middleware;
 mod outside;
+mod part;
 mod routes;
 mod serve;
 mod settings;
@@ -25,6 +26,7 @@ use std::{
 use breeze_rollover::keyring::sources::Environment;
 use clap::{Parser, Subcommand};
 use commands::Exit;
+use settings::Settings;
 use tracing_subscriber::EnvFilter;
 
 /// A reference Breeze API whose keys roll over under live traffic.
@@ -95,7 +97,9 @@ async fn run(command: Option<Command>) -> anyhow::Result<Exit> {
         Command::Census(census) => commands::census::run(&url()?, &census).await,
         Command::Keys(keys) => commands::keys::run(&url()?, &keys).await,
         Command::Replicas(replicas) => commands::replicas::run(&url()?, &replicas).await,
-        Command::Rollover(rollover) => commands::rollover::run(&url()?, &rollover).await,
+        Command::Rollover(rollover) => {
+            commands::rollover::run(&Settings::read(&environment)?, &rollover).await
+        }
         Command::Guard(guard) => commands::guard::run(&url()?, &guard).await,
         Command::RootKey(root_key) => commands::root_key::run(&url()?, &root_key).await,
         Command::Demo(demo) => commands::demo::run(&demo).await,

@@ -14,8 +14,7 @@ use axum::{Router, serve::ListenerExt};
 use breeze_rollover::{
     catalog::Secret,
     clock::{Clock, SystemClock},
-    column::Registry,
-    embed::{Database, Rollovers, Setup},
+    embed::{Database, Rollovers},
     keyring::sources::Environment,
     layer::api_key::ApiKeyLayer,
     worker::WorkerSettings,
@@ -26,10 +25,10 @@ use tokio::net::TcpListener;
 
 use crate::{
     auth::{IssuedKeys, Passwords, create_administrator},
-    counting::Counted,
     data::{self, Data},
-    impact::Effects,
     limits::Limits,
+    outside::Mailed,
+    part::part,
     routes,
     settings::{REQUEST_TIMEOUT, Settings},
     state::App,
@@ -63,27 +62,17 @@ pub(crate) async fn run(environment: Environment, serve: Serve) -> anyhow::Resul
     }
     data.check().await?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let effects = Effects { data: Arc::clone(&data), clock: Arc::clone(&clock) };
-    let mut setup = Setup::new(database, Registry::breeze())
+    let mut setup = part(database, &data, &settings, &clock)
         .environment(environment)
         .name(format!("breeze-api {}", settings.listen))
         .lifetimes(settings.lifetimes)
         .lease(settings.lease, POLL.min(settings.lease / 5))
         // Others take over what a dead process had in hand before they pass it over.
         .worker(WorkerSettings { range_lease: settings.lease * 2 / 3, ..Default::default() })
-        .clock(Arc::clone(&clock))
-        .counting(Arc::new(Counted { data: Arc::clone(&data), clock: Arc::clone(&clock) }))
         .longest(Secret::TurnSecret, settings.outside.relay.ttl)
-        .longest(Secret::SessionSecret, settings.lifetimes.refresh)
-        .impact(Arc::new(effects));
-    if let Some(redis) = &settings.redis {
-        setup = setup.provider(Arc::new(redis.clone()));
-    }
-    if let Some(grace) = settings.scrape_grace {
-        setup = setup.grace(Secret::MetricsScrapeToken, grace);
-    }
-    if let Some(grace) = settings.agents.secret_grace {
-        setup = setup.grace(Secret::AgentEnrollmentSecret, grace);
+        .longest(Secret::SessionSecret, settings.lifetimes.refresh);
+    if let Some(to) = &settings.schedule_mail {
+        setup = setup.notify(Arc::new(Mailed::new(settings.outside.clone(), to.clone())));
     }
     if let Some(window) = settings.window {
         setup = setup.automatic(window);
@@ -91,7 +80,7 @@ pub(crate) async fn run(environment: Environment, serve: Serve) -> anyhow::Resul
     if settings.accepts_while_fenced {
         setup = setup.accept_while_fenced();
     }
-    let rollovers = settings.outside.clone().join(setup).start().await?;
+    let rollovers = setup.start().await?;
     for note in rollovers.notes() {
         tracing::warn!("{note}");
     }

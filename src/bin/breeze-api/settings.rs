@@ -17,7 +17,7 @@ use secrecy::SecretString;
 
 use crate::{
     auth::{AgentPolicy, Enforcement},
-    outside::Outside,
+    outside::{Outside, Recipients},
 };
 
 /// The longest time that a request may take.
@@ -52,6 +52,8 @@ pub(crate) struct Settings {
     pub(crate) scrape_grace: Option<Duration>,
     /// When rollovers of what is due begin by themselves.
     pub(crate) window: Option<Window>,
+    /// Who is mailed what is due.
+    pub(crate) schedule_mail: Option<Recipients>,
     pub(crate) agents: AgentPolicy,
 }
 
@@ -95,10 +97,19 @@ impl Settings {
             scrape_grace: reader.seconds("METRICS_SCRAPE_GRACE_SECONDS"),
             window: reader
                 .parsed("BREEZE_MAINTENANCE_WINDOW", "two times of the day in UTC: 02:00-04:30"),
+            schedule_mail: reader.parsed(
+                "BREEZE_SCHEDULE_MAIL_TO",
+                "addresses such as ann@example.com, ben@example.com",
+            ),
             agents: reader.agents(is_production),
         };
         if !settings.admin_email.contains('@') {
             reader.faults.push("BREEZE_ADMIN_EMAIL must be an e-mail address".to_owned());
+        }
+        if settings.schedule_mail.is_some() && !settings.outside.sends_mails() {
+            let fault = "BREEZE_SCHEDULE_MAIL_TO needs a way for mails to go: set MAIL_FROM, and \
+                         SMTP_HOST or MAIL_PROVIDER with what it wants";
+            reader.faults.push(fault.to_owned());
         }
         if reader.faults.is_empty() { Ok(settings) } else { Err(SettingsFaults(reader.faults)) }
     }
@@ -249,6 +260,22 @@ mod tests {
         let minutes = |text| leading_number(text).unwrap_or(60);
         assert_eq!([minutes("90"), minutes(" 90 min"), minutes("+15.9")], [90, 90, 15]);
         assert_eq!([minutes("x"), minutes("0"), minutes("-5")], [60, 60, 60]);
+    }
+
+    #[test]
+    fn mails_of_the_schedule_need_a_way_to_go() {
+        let to = ("BREEZE_SCHEDULE_MAIL_TO", "ann@example.com, ben@example.com");
+        let read = |more: &[(&'static str, &'static str)]| {
+            Settings::read(&Environment::given(more.iter().copied().chain([to])))
+        };
+        let fault = read(&[]).expect_err("nobody sends them").to_string();
+        assert!(fault.contains("SMTP_HOST"), "{fault}");
+        read(&[("MAIL_FROM", "b@example.com")]).expect_err("no way is chosen");
+        read(&[("MAIL_FROM", "b@example.com"), ("MAIL_PROVIDER", "smtp")]).expect_err("no host");
+        read(&[("MAIL_FROM", "b@example.com"), ("SMTP_HOST", "localhost")]).expect("valid");
+        read(&[("MAIL_FROM", "b@example.com"), ("MAIL_PROVIDER", "resend")]).expect("valid");
+        let nobody = Environment::given([("BREEZE_SCHEDULE_MAIL_TO", "ann")]);
+        Settings::read(&nobody).expect_err("no address");
     }
 
     #[test]

@@ -10,6 +10,7 @@ pub(in crate::store) fn cause(error: &sqlx::Error) -> Option<StoreError> {
     match error.code() {
         "42501" => Some(StoreError::Privilege(object(error.message()))),
         "26000" | "42P05" => Some(StoreError::SharedSession),
+        "28P01" | "28000" => Some(StoreError::Login(error.message().to_owned())),
         "25006" => Some(StoreError::ReadOnly),
         "42P01" | "3F000" => Some(StoreError::NotMigrated),
         _ => None,

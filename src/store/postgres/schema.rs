@@ -28,6 +28,9 @@ const LACKING: &str = "
         ('rollover.acceptor', '{SELECT,INSERT,UPDATE,DELETE}'),
         ('rollover.range', '{SELECT,INSERT,UPDATE}'),
         ('rollover.quarantine', '{SELECT,INSERT,UPDATE,DELETE}'),
+        ('rollover.schedule', '{SELECT,INSERT,UPDATE,DELETE}'),
+        ('rollover.daily', '{SELECT,INSERT,UPDATE}'),
+        ('rollover.incident', '{SELECT,INSERT,UPDATE}'),
         ('public.audit_logs', '{SELECT,INSERT}')
     ) AS needed (object, privileges), unnest(needed.privileges) AS privilege
     WHERE NOT has_table_privilege(needed.object, privilege)";

@@ -13,12 +13,13 @@ pub(crate) mod replicas;
 pub(crate) mod rewrap;
 pub(crate) mod rollover;
 pub(crate) mod root_key;
+mod value;
 
-use std::{io::IsTerminal, process::ExitCode, time::Duration};
+use std::{io::IsTerminal, process::ExitCode, sync::Arc, time::Duration};
 
 use anyhow::Context;
 use breeze_rollover::{
-    column::Registry,
+    clock::Clock,
     embed::{Database, Setup},
     ids::Epoch,
     keyring::{
@@ -32,7 +33,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Serialize;
 
-use crate::outside::Outside;
+use crate::{data, part::part, settings::Settings};
 
 /// How complete a command was.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -117,18 +118,22 @@ pub(crate) async fn environment_keychain(database: &Database) -> anyhow::Result<
 
 /// This process as a replica for the time of one command. It signs nothing, so that
 /// nothing need be accepted any longer because of it.
-pub(crate) fn setup(database: Database) -> Setup {
+pub(crate) fn setup(
+    database: Database,
+    settings: &Settings,
+    clock: &Arc<dyn Clock>,
+) -> anyhow::Result<Setup> {
     let none =
         Lifetimes { access: Duration::ZERO, refresh: Duration::ZERO, viewer: Duration::ZERO };
-    let setup = Setup::new(database, Registry::breeze())
+    let data = data::of(&database)?;
+    Ok(part(database, &data, settings, clock)
         .name(format!("command {}", std::process::id()))
-        .lifetimes(none);
-    Outside::of(&Environment::process()).join(setup)
+        .lifetimes(none))
 }
 
 /// Whether what a rollover waits for goes away only when people act.
 pub(crate) fn needs_people(blocked: &str) -> bool {
-    ["quarantined", "could not be looked at", "deregister"]
+    ["quarantined", "could not be looked at", "deregister", "/revoked"]
         .iter()
         .any(|what| blocked.contains(what))
 }

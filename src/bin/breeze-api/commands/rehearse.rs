@@ -4,7 +4,8 @@
 //!    and is gone when the command ends. Nothing else is written.
 //! 2. Every step is the real one, with this process as the only replica. Only time is
 //!    hurried on when nothing else is waited for: a lifetime or a grace is not sat out.
-//! 3. A credential at a provider has no copy, and is not rehearsed.
+//! 3. A credential at a provider has no copy, and is not rehearsed. Nor is anything
+//!    while a rollover is in progress, which would go on in the copy, and reach outside.
 
 use std::{
     sync::{
@@ -20,20 +21,15 @@ use breeze_rollover::{
     clock::{Clock, SystemClock, Timestamp},
     embed::Database,
     ids::RolloverId,
-    operator::{Accept, Operator, RolloverView},
+    operator::{Accept, Operator, Request, RolloverView},
     rollover::Phase,
     store::Actor,
 };
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::json;
 
-use super::{
-    Exit, connect,
-    copy::Copy,
-    needs_people, print, print_json,
-    rollover::{Rollover, request, tell},
-    setup,
-};
+use super::{Exit, connect, copy::Copy, needs_people, print, print_json, rollover::tell, setup};
+use crate::settings::Settings;
 
 /// The system's clock, and ahead of it.
 #[derive(Debug, Default)]
@@ -57,22 +53,22 @@ const LONG: Duration = Duration::from_secs(400 * 24 * 60 * 60);
 /// How long a rollover may stand still before time, and then loss, is given.
 const STILL: Duration = Duration::from_secs(5);
 
-pub(crate) async fn run(url: &SecretString, command: &Rollover) -> anyhow::Result<Exit> {
+pub(crate) async fn run(settings: &Settings, request: Request, json: bool) -> anyhow::Result<Exit> {
     ensure!(
-        command.secret.entry().class != Class::Provider,
+        request.secret.entry().class != Class::Provider,
         "{} is a credential at a provider, of which there is no copy to rehearse on; use --dry-run",
-        command.secret
+        request.secret
     );
     let began = Instant::now();
-    let original = connect(url).await?;
+    let original = connect(&settings.database).await?;
     original.check().await?;
-    let copy = Copy::of(original, url).await?;
-    let done = on_copy(copy.url(), command).await;
+    let copy = Copy::of(original, &settings.database).await?;
+    let done = on_copy(copy.url(), settings, request).await;
     copy.remove().await?;
     let (view, given_up) = done?;
     let is_complete = view.rollover.phase == Phase::Retired;
     let seconds = began.elapsed().as_secs_f64();
-    if command.json {
+    if json {
         print_json(&json!({ "rehearsed": view, "gaveUp": given_up, "seconds": seconds }))?;
     } else {
         print("rehearsed on a copy, which is gone:");
@@ -85,18 +81,29 @@ pub(crate) async fn run(url: &SecretString, command: &Rollover) -> anyhow::Resul
     Ok(if is_complete { Exit::Complete } else { Exit::Incomplete })
 }
 
-async fn on_copy(url: &SecretString, command: &Rollover) -> anyhow::Result<(RolloverView, bool)> {
+async fn on_copy(
+    url: &SecretString,
+    settings: &Settings,
+    request: Request,
+) -> anyhow::Result<(RolloverView, bool)> {
     let database = Database::connect(url.expose_secret(), 8).await?;
     let store = database.store();
+    if let Some(running) = store.active_rollovers().await?.first() {
+        bail!(
+            "rollover {} is in progress, and would go on in the copy; rehearse after its end",
+            running.id
+        );
+    }
     // The replicas of the original know nothing of the copy.
     for replica in store.replicas().await? {
         store.deregister(replica.id).await?;
     }
     let clock = Arc::new(Hurried::default());
-    let rollovers = setup(database).clock(clock.clone()).start().await?;
+    let hurried: Arc<dyn Clock> = clock.clone();
+    let rollovers = setup(database, settings, &hurried)?.start().await?;
     let operator = rollovers.operator();
     let carried = async {
-        let id = operator.begin(request(command), Actor::System).await?.id;
+        let id = operator.begin(request, Actor::System).await?.id;
         let given_up = carry(operator, id, &clock).await?;
         anyhow::Ok((operator.inspect(id).await?, given_up))
     };

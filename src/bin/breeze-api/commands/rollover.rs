@@ -1,11 +1,12 @@
 //! `breeze-api rollover`: begins a rollover, and with `--wait` stays with it to the
 //! end. Where no server runs, the command itself carries it out.
 
-use std::time::Duration;
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use anyhow::bail;
 use breeze_rollover::{
     catalog::Secret,
+    clock::{Clock, SystemClock},
     envelope::Target,
     ids::RolloverId,
     operator::{Check, Operator, Request, RolloverView},
@@ -13,15 +14,15 @@ use breeze_rollover::{
     store::Actor,
 };
 use clap::Args;
-use secrecy::SecretString;
 
-use super::{Exit, bar, connect, needs_people, print, print_json, rehearse, setup};
+use super::{Exit, bar, connect, needs_people, print, print_json, rehearse, setup, value};
+use crate::settings::Settings;
 
 /// Begin a rollover of a secret.
 #[derive(Debug, Args)]
 pub(crate) struct Rollover {
-    /// Which secret: JWT_SECRET, APP_ENCRYPTION_KEY, MFA_ENCRYPTION_KEY.
-    pub(crate) secret: Secret,
+    /// Which secret, by its variable: JWT_SECRET, APP_ENCRYPTION_KEY, REDIS_URL, …
+    secret: Secret,
     /// graceful: the old key is accepted until nothing needs it; hard: it is
     /// retired as the new one is promoted.
     #[arg(long)]
@@ -38,6 +39,10 @@ pub(crate) struct Rollover {
     /// Stay until it is at its end.
     #[arg(long)]
     wait: bool,
+    /// The new value, as this file holds it but for a trailing newline; `-` is standard
+    /// input. One is made without it, unless others must know it.
+    #[arg(long, value_name = "FILE")]
+    value_file: Option<PathBuf>,
     /// Rows rewrapped a second, at most.
     #[arg(long)]
     max_rows_per_second: Option<u32>,
@@ -49,16 +54,18 @@ pub(crate) struct Rollover {
     force: Vec<Check>,
     /// One JSON object on standard output, and nothing else there.
     #[arg(long)]
-    pub(crate) json: bool,
+    json: bool,
 }
 
-pub(crate) async fn run(url: &SecretString, command: &Rollover) -> anyhow::Result<Exit> {
+pub(crate) async fn run(settings: &Settings, command: &Rollover) -> anyhow::Result<Exit> {
+    let request = command.request()?;
     if command.rehearse {
-        return rehearse::run(url, command).await;
+        return rehearse::run(settings, request, command.json).await;
     }
-    let database = connect(url).await?;
-    let rollovers = setup(database).start().await?;
-    let done = carry_out(rollovers.operator(), command).await;
+    let database = connect(&settings.database).await?;
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let rollovers = setup(database, settings, &clock)?.start().await?;
+    let done = carry_out(rollovers.operator(), request, command).await;
     rollovers.leave().await;
     let view = done?;
     if command.json {
@@ -69,8 +76,12 @@ pub(crate) async fn run(url: &SecretString, command: &Rollover) -> anyhow::Resul
     Ok(exit(&view))
 }
 
-async fn carry_out(operator: &Operator, command: &Rollover) -> anyhow::Result<RolloverView> {
-    let id = operator.begin(request(command), Actor::System).await?.id;
+async fn carry_out(
+    operator: &Operator,
+    request: Request,
+    command: &Rollover,
+) -> anyhow::Result<RolloverView> {
+    let id = operator.begin(request, Actor::System).await?.id;
     // A dry run takes moments, and its report is what was asked for.
     if command.wait || command.dry_run {
         wait(operator, id, command.json).await?;
@@ -78,18 +89,20 @@ async fn carry_out(operator: &Operator, command: &Rollover) -> anyhow::Result<Ro
     Ok(operator.inspect(id).await?)
 }
 
-/// What `command` asks for.
-pub(crate) fn request(command: &Rollover) -> Request {
-    Request {
-        secret: command.secret,
-        mode: command.mode,
-        reason: command.reason.clone(),
-        dry_run: command.dry_run,
-        value: None,
-        target: Target::default(),
-        max_rows_per_second: command.max_rows_per_second,
-        alongside: command.alongside,
-        force: command.force.iter().copied().collect(),
+impl Rollover {
+    /// What it asks for.
+    fn request(&self) -> anyhow::Result<Request> {
+        Ok(Request {
+            secret: self.secret,
+            mode: self.mode,
+            reason: self.reason.clone(),
+            dry_run: self.dry_run,
+            value: self.value_file.as_deref().map(value::read).transpose()?,
+            target: Target::default(),
+            max_rows_per_second: self.max_rows_per_second,
+            alongside: self.alongside,
+            force: self.force.iter().copied().collect(),
+        })
     }
 }
 

@@ -98,6 +98,10 @@ pub(crate) trait EnrolmentKeys {
         peppers: &[String],
         now: Timestamp,
     ) -> Result<Reliance, DataError>;
+
+    /// How many usable enrolment keys are presented beside the service's secret, for want
+    /// of one of their own.
+    async fn enrolment_keys_without_secret(&self, now: Timestamp) -> Result<u64, DataError>;
 }
 
 /// An agent that enrols.

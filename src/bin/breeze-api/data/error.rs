@@ -37,7 +37,7 @@ impl From<sqlx::Error> for DataError {
             sqlx::Error::Database(refusal) if refusal.constraint() == Some(GUARD_CONSTRAINT) => {
                 Self::KeyRetired(error)
             }
-            sqlx::Error::Database(refusal) if is_passing(&**refusal) => Self::Unavailable(error),
+            sqlx::Error::Database(refusal) if is_closed(&**refusal) => Self::Unavailable(error),
             sqlx::Error::Io(_)
             | sqlx::Error::Tls(_)
             | sqlx::Error::Protocol(_)
@@ -49,11 +49,13 @@ impl From<sqlx::Error> for DataError {
     }
 }
 
-/// Whether PostgreSQL refuses for a while: its connections are all taken (53), or it
-/// ends, has crashed or still starts (57P01, 57P02, 57P03).
-fn is_passing(refusal: &dyn DatabaseError) -> bool {
+/// Whether PostgreSQL lets nobody in now: its connections are all taken (53), it ends, has
+/// crashed or still starts (57P01, 57P02, 57P03), it refuses the login (28P01, 28000), as
+/// between a new password and the rollover to it, or has no such database (3D000).
+fn is_closed(refusal: &dyn DatabaseError) -> bool {
     let code = refusal.code().unwrap_or_default();
-    code.starts_with("53") || matches!(&*code, "57P01" | "57P02" | "57P03")
+    let codes = ["57P01", "57P02", "57P03", "28P01", "28000", "3D000"];
+    code.starts_with("53") || codes.contains(&&*code)
 }
 
 impl From<MigrateError> for DataError {
@@ -131,12 +133,12 @@ mod tests {
     }
 
     #[test]
-    fn a_server_that_is_full_or_ends_or_starts_is_unavailable_and_no_other_refusal_is() {
+    fn a_server_that_lets_nobody_in_is_unavailable_and_no_other_refusal_is() {
         let status = |code| {
             let error = sqlx::Error::Database(Box::new(Refusal(code)));
             Problem::from(DataError::from(error)).status().as_u16()
         };
-        for code in ["53300", "57P01", "57P02", "57P03"] {
+        for code in ["53300", "57P01", "57P02", "57P03", "28P01", "28000", "3D000"] {
             assert_eq!(status(code), 503, "{code}");
         }
         for code in ["42P01", "57014", "22001"] {

@@ -4,6 +4,7 @@
 //! Credentials are keys like any other, and are not read here. A provider whose address is
 //! not complete takes no part: its routes answer that it is not set up.
 
+mod notice;
 mod post;
 mod problem;
 mod setup;
@@ -12,18 +13,17 @@ use std::{sync::Arc, time::Duration};
 
 use breeze_rollover::{
     embed::Setup,
-    keyring::{KeychainHandle, sources::Environment},
+    keyring::KeychainHandle,
     provider::{
         Connect, Current, Provider, anthropic::Anthropic, cloudflare::Cloudflare, mailgun::Mailgun,
         resend::Resend, s3::S3, smtp::Smtp, twilio::Twilio,
     },
 };
 
+pub(crate) use notice::{Mailed, Recipients};
 pub(crate) use post::Post;
 use post::Way;
 pub(crate) use problem::{failed, set_up};
-
-use crate::settings::Reader;
 
 /// Where remote sessions find each other, and for how long a credential is good there.
 #[derive(Debug, Clone)]
@@ -63,12 +63,6 @@ pub(crate) struct Clients {
 }
 
 impl Outside {
-    /// The providers that `environment` names, what is wrong with it aside: a command that
-    /// drives a rollover beside the servers must know whom they know.
-    pub(crate) fn of(environment: &Environment) -> Self {
-        Self::read(&mut Reader { environment, faults: Vec::new() })
-    }
-
     /// Has their credentials rolled over.
     pub(crate) fn join(self, setup: Setup) -> Setup {
         let providers: [Option<Arc<dyn Provider>>; 7] = [
@@ -83,14 +77,28 @@ impl Outside {
         providers.into_iter().flatten().fold(setup, Setup::provider)
     }
 
+    /// Whether it is set up to send mails.
+    pub(crate) const fn sends_mails(&self) -> bool {
+        match self.way {
+            None => false,
+            Some(Way::Smtp) => self.smtp.is_some(),
+            Some(Way::Resend) => self.resend.is_some(),
+            Some(Way::Mailgun) => self.mailgun.is_some(),
+        }
+    }
+
+    /// The way that mails go, with the credentials in `keychain`.
+    pub(crate) fn post(&self, keychain: &KeychainHandle) -> Option<Post> {
+        match self.way? {
+            Way::Smtp => current(self.smtp.clone(), keychain).map(Post::Smtp),
+            Way::Resend => current(self.resend.clone(), keychain).map(Post::Resend),
+            Way::Mailgun => current(self.mailgun.clone(), keychain).map(Post::Mailgun),
+        }
+    }
+
     /// Clients of the credentials in `keychain`.
     pub(crate) fn clients(self, keychain: &KeychainHandle) -> Clients {
-        let post = match self.way {
-            None => None,
-            Some(Way::Smtp) => current(self.smtp, keychain).map(Post::Smtp),
-            Some(Way::Resend) => current(self.resend, keychain).map(Post::Resend),
-            Some(Way::Mailgun) => current(self.mailgun, keychain).map(Post::Mailgun),
-        };
+        let post = self.post(keychain);
         Clients {
             assistant: Current::new(self.assistant, keychain.clone()),
             zone: current(self.zone, keychain),

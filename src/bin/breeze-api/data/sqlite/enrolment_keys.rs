@@ -75,6 +75,12 @@ const UNDER: &str = concat!(
     is_usable!()
 );
 
+/// Serves a count that is taken now and then: it reads every key.
+const WITHOUT_SECRET: &str = concat!(
+    "SELECT count(*) FROM enrollment_keys WHERE key_secret_hash IS NULL AND ",
+    is_usable!()
+);
+
 #[async_trait]
 impl EnrolmentKeys for SqliteData {
     async fn enrolment_keys(
@@ -164,5 +170,10 @@ impl EnrolmentKeys for SqliteData {
     ) -> Result<Reliance, DataError> {
         let query = sqlx::query_as(UNDER).bind(now.as_millis()).bind(super::json(peppers));
         Ok(super::reliance(query.fetch_one(&self.pool).await?))
+    }
+
+    async fn enrolment_keys_without_secret(&self, now: Timestamp) -> Result<u64, DataError> {
+        let query = sqlx::query_scalar::<_, i64>(WITHOUT_SECRET).bind(now.as_millis());
+        Ok(query.fetch_one(&self.pool).await?.unsigned_abs())
     }
 }
