@@ -30,6 +30,7 @@ impl Impact for Effects {
     async fn invalidates(&self, secret: Secret) -> BTreeMap<String, u64> {
         let sessions = match secret {
             Secret::JwtSecret => self.live_sessions().await,
+            Secret::MfaRecoveryCodePepper => return self.recovery_codes().await,
             _ => None,
         };
         sessions.map(|n| ("sessions".to_owned(), n)).into_iter().collect()
@@ -57,6 +58,20 @@ impl Impact for Effects {
 }
 
 impl Effects {
+    /// Unused recovery codes, and of how many users.
+    async fn recovery_codes(&self) -> BTreeMap<String, u64> {
+        match self.data.count_recovery_codes().await {
+            Ok((codes, users)) => BTreeMap::from([
+                ("recovery codes".to_owned(), codes),
+                ("users with recovery codes".to_owned(), users),
+            ]),
+            Err(error) => {
+                tracing::warn!(%error, "recovery codes cannot be counted");
+                BTreeMap::new()
+            }
+        }
+    }
+
     /// Every user who may log in, and has an address.
     async fn everybody(&self) -> Result<Vec<Affected>, DataError> {
         let (mut found, mut after) = (vec![], None);

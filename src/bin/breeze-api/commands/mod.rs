@@ -14,10 +14,11 @@ pub(crate) mod rewrap;
 pub(crate) mod rollover;
 pub(crate) mod root_key;
 
-use std::{io::IsTerminal, process::ExitCode, time::Duration};
+use std::{io::IsTerminal, process::ExitCode, sync::Arc, time::Duration};
 
 use anyhow::Context;
 use breeze_rollover::{
+    clock::SystemClock,
     column::Registry,
     embed::{Database, Setup},
     ids::Epoch,
@@ -32,7 +33,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Serialize;
 
-use crate::outside::Outside;
+use crate::{counting::Counted, data, outside::Outside};
 
 /// How complete a command was.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -117,13 +118,15 @@ pub(crate) async fn environment_keychain(database: &Database) -> anyhow::Result<
 
 /// This process as a replica for the time of one command. It signs nothing, so that
 /// nothing need be accepted any longer because of it.
-pub(crate) fn setup(database: Database) -> Setup {
+pub(crate) fn setup(database: Database) -> anyhow::Result<Setup> {
     let none =
         Lifetimes { access: Duration::ZERO, refresh: Duration::ZERO, viewer: Duration::ZERO };
+    let counted = Counted { data: data::of(&database)?, clock: Arc::new(SystemClock) };
     let setup = Setup::new(database, Registry::breeze())
         .name(format!("command {}", std::process::id()))
-        .lifetimes(none);
-    Outside::of(&Environment::process()).join(setup)
+        .lifetimes(none)
+        .counting(Arc::new(counted));
+    Ok(Outside::of(&Environment::process()).join(setup))
 }
 
 /// Whether what a rollover waits for goes away only when people act.

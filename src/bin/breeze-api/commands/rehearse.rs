@@ -93,7 +93,7 @@ async fn on_copy(url: &SecretString, command: &Rollover) -> anyhow::Result<(Roll
         store.deregister(replica.id).await?;
     }
     let clock = Arc::new(Hurried::default());
-    let rollovers = setup(database).clock(clock.clone()).start().await?;
+    let rollovers = setup(database)?.clock(clock.clone()).start().await?;
     let operator = rollovers.operator();
     let carried = async {
         let id = operator.begin(request(command), Actor::System).await?.id;

@@ -57,7 +57,7 @@ pub(crate) async fn run(url: &SecretString, command: &Rollover) -> anyhow::Resul
         return rehearse::run(url, command).await;
     }
     let database = connect(url).await?;
-    let rollovers = setup(database).start().await?;
+    let rollovers = setup(database)?.start().await?;
     let done = carry_out(rollovers.operator(), command).await;
     rollovers.leave().await;
     let view = done?;
