@@ -1,6 +1,6 @@
 //! Recovery codes, on two processes at once.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
 
 use futures_util::future::join_all;
 use serde_json::{Value, json};
@@ -107,8 +107,10 @@ async fn of_logins_at_once_with_one_code_one_passes(db: Db) {
     let replicas = Replicas::start(db).await;
     let (ann, mine, codes) = Person::with_codes(&replicas, "ann").await;
     for code in &codes[..2] {
+        // Nobody writes before all of them are about to.
+        let held = hold_writes(&replicas.db, &ann).await;
         let logins = (0..8).map(|n| ann.log_in(&replicas.clients[n % 2], code));
-        let logins = join_all(logins).await;
+        let (logins, ()) = tokio::join!(join_all(logins), held);
         let statuses: Vec<_> = logins.iter().map(|login| login.status.as_u16()).collect();
         assert_eq!(statuses.iter().filter(|status| **status == 200).count(), 1, "{statuses:?}");
         assert_eq!(statuses.iter().filter(|status| **status == 401).count(), 7, "{statuses:?}");
@@ -122,6 +124,28 @@ async fn of_logins_at_once_with_one_code_one_passes(db: Db) {
     }));
     assert!(logins.await.iter().all(|login| login.status == 200));
     assert_eq!(mine.get(CODES).await.expect(200)["left"], 4);
+}
+
+/// Holds up whoever writes the row of `person`, from now on and until all have come that
+/// the test sends.
+async fn hold_writes(db: &Db, person: &Person) -> impl Future<Output = ()> + use<> {
+    const LONG_ENOUGH: Duration = Duration::from_secs(3);
+    let lock = format!("SELECT 1 FROM users WHERE id = '{}' FOR UPDATE", person.id);
+    let (sqlite, postgres) = match db {
+        Db::Sqlite(file) => {
+            (Some(file.pool().await.begin_with("BEGIN IMMEDIATE").await.unwrap()), None)
+        }
+        Db::Postgres(database) => {
+            let mut transaction = database.pool().await.begin().await.unwrap();
+            let lock = sqlx::raw_sql(sqlx::AssertSqlSafe(lock));
+            lock.execute(&mut *transaction).await.unwrap();
+            (None, Some(transaction))
+        }
+    };
+    async move {
+        tokio::time::sleep(LONG_ENOUGH).await;
+        drop((sqlite, postgres));
+    }
 }
 
 async fn a_code_that_is_wrong_counts_as_a_failed_login(db: Db) {

@@ -88,7 +88,7 @@ impl Replicas {
         self.until(path, waits).await
     }
 
-    /// Ends both processes. Their logs, at TRACE, hold none of `secrets`.
+    /// Ends both processes. Their logs, at DEBUG, hold none of `secrets`.
     pub async fn end<'a>(self, secrets: impl IntoIterator<Item = &'a String>) {
         let mut logs = String::new();
         for process in self.processes {
@@ -108,7 +108,7 @@ async fn serve(db: &Db, more: &[(&str, &str)]) -> (Process, Client) {
         .run(["serve"])
         .env("BREEZE_LISTEN", format!("127.0.0.1:{port}"))
         .env("MFA_RECOVERY_CODE_PEPPER", PEPPER)
-        .env("RUST_LOG", "trace")
+        .env("RUST_LOG", "debug")
         .envs(more.iter().copied())
         .start();
     process.listens_on(port).await;
