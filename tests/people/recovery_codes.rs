@@ -7,13 +7,14 @@ use serde_json::{Value, json};
 
 use crate::{
     person::{CODES, Person, hashed, make, session},
-    replicas::Replicas,
+    replicas::{PEPPER, Replicas},
     support::deployment::{Db, on_both_databases},
 };
 
 on_both_databases!(
     ten_codes_are_shown_once_and_each_opens_the_door_once,
     codes_that_breeze_made_open_the_door_and_breeze_can_read_ours,
+    codes_under_a_previous_pepper_of_the_environment_are_accepted_and_upgraded,
     of_logins_at_once_with_one_code_one_passes,
     a_code_that_is_wrong_counts_as_a_failed_login,
     codes_are_made_in_a_session_that_passed_mfa_and_in_no_other,
@@ -101,6 +102,55 @@ async fn codes_that_breeze_made_open_the_door_and_breeze_can_read_ours(db: Db) {
     let shown = session(one, &login).get(CODES).await.expect(200);
     assert_eq!((&shown["left"], &shown["outdated"]), (&json!(0), &json!(false)));
     replicas.end(&codes).await;
+}
+
+async fn codes_under_a_previous_pepper_of_the_environment_are_accepted_and_upgraded(db: Db) {
+    let peppers = [
+        ("MFA_RECOVERY_CODE_PEPPER", "a pepper that came after that of Breeze 0123"),
+        ("MFA_RECOVERY_CODE_PEPPER_PREVIOUS", PEPPER),
+    ];
+    let replicas = Replicas::with(db, &peppers).await;
+    let [one, other] = &replicas.clients;
+    let ann = Person::of_breeze(&replicas, "ann", &["ABCD-1234", "WXYZ-0000"]).await;
+    let login = ann.log_in(one, "ABCD-1234").await.expect(200);
+    assert_eq!(login["recoveryCodesOutdated"], true);
+    let mine = session(one, &login);
+    let check = json!({ "codes": ["WXYZ-0000"] });
+    let checked = mine.post(&format!("{CODES}/check"), check).await.expect(200);
+    assert_eq!(checked, json!({ "work": [true], "left": 1, "outdated": false }));
+    let database = replicas.database().await;
+    const STORED: &str =
+        "SELECT CAST(mfa_recovery_codes AS text) FROM users WHERE email = 'ann@example.test'";
+    assert!(!database.texts(STORED).await[0].contains(&hashed("WXYZ-0000")), "hashed anew");
+    ann.passes(other, "WXYZ-0000").await;
+}
+
+/// As Breeze has it, as far as codes go.
+const TABLES: &str = "
+    CREATE TYPE user_status AS ENUM ('active', 'invited', 'disabled');
+    CREATE TABLE users (
+        id uuid PRIMARY KEY DEFAULT gen_random_uuid(), email varchar(255) NOT NULL UNIQUE,
+        name varchar(255) NOT NULL, password_hash text, mfa_secret text,
+        mfa_enabled boolean DEFAULT false, mfa_recovery_codes jsonb,
+        status user_status NOT NULL DEFAULT 'invited',
+        auth_epoch integer NOT NULL DEFAULT 1, mfa_epoch integer NOT NULL DEFAULT 1);";
+
+#[tokio::test]
+#[cfg_attr(not(postgres_tests), ignore = "needs PostgreSQL; tests/run starts one")]
+async fn codes_are_kept_in_the_table_of_breeze() {
+    let db = Db::on_postgres().await;
+    db.execute(TABLES, "").await;
+    let replicas = Replicas::start(db).await;
+    let [one, other] = &replicas.clients;
+    let (ann, mine, codes) = Person::with_codes(&replicas, "ann").await;
+    ann.passes(other, &codes[0]).await;
+    ann.is_refused(one, &codes[0]).await;
+    let order = json!({ "reason": "a test", "users": [ann.id] });
+    let taken = replicas.operator.post("/admin/recovery-codes/reissue", order).await;
+    assert_eq!(taken.expect(200)["users"], 1);
+    ann.is_refused(one, &codes[1]).await;
+    let anew = make(&mine).await;
+    ann.passes(one, &anew[0]).await;
 }
 
 async fn of_logins_at_once_with_one_code_one_passes(db: Db) {
