@@ -41,6 +41,8 @@ struct Post {
     mails: Arc<Mutex<Vec<Value>>>,
     is_away: Arc<Mutex<bool>>,
     refused: Arc<AtomicUsize>,
+    /// How long it takes to answer.
+    pause: Arc<Mutex<Duration>>,
 }
 
 async fn take(State(to): State<Post>, Json(mail): Json<Value>) -> Result<Json<Value>, StatusCode> {
@@ -49,6 +51,8 @@ async fn take(State(to): State<Post>, Json(mail): Json<Value>) -> Result<Json<Va
         return Err(StatusCode::SERVICE_UNAVAILABLE);
     }
     to.mails.lock().unwrap().push(mail);
+    let pause = *to.pause.lock().unwrap();
+    sleep(pause).await;
     Ok(Json(json!({ "id": "49a3999c-0ce1-4ea6-ab68-afcd6dc2e794" })))
 }
 
@@ -240,6 +244,8 @@ async fn a_mail_that_could_not_go_out_goes_out_later(db: Db) {
         sleep(Duration::from_millis(100)).await;
     }
     sleep(Duration::from_millis(500)).await;
+    // While one process is at it, the other one looks, too.
+    *mail.pause.lock().unwrap() = Duration::from_secs(7);
     *mail.is_away.lock().unwrap() = false;
     const LATER: &str = "SELECT count(*) FROM users
         WHERE mfa_recovery_notice_at > mfa_recovery_codes_due_at";
