@@ -61,6 +61,19 @@ struct Admin {
 /// # Errors
 /// [`NoKeyring`] when the keychain has no key to verify tokens with.
 pub fn router(operator: Operator) -> Result<Router, NoKeyring> {
+    router_with(operator, Router::new())
+}
+
+/// As [`router`], with `own` routes of the application beside, behind the same demands and
+/// in the same audit trail: who calls is among the extensions, as verified `Claims`. A
+/// fallback that `own` has is dropped.
+///
+/// # Errors
+/// [`NoKeyring`] when the keychain has no key to verify tokens with.
+///
+/// # Panics
+/// When `own` has a route that is there already.
+pub fn router_with(operator: Operator, own: Router) -> Result<Router, NoKeyring> {
     let replica = operator.worker().replica();
     let names = JwtLayer::new(replica.keychain())?.clock(Arc::clone(replica.clock()));
     let demands = names.clone().require_scope(Scope::System).require_mfa();
@@ -90,6 +103,7 @@ pub fn router(operator: Operator) -> Result<Router, NoKeyring> {
         .route("/incidents/{id}/confirm", post(operations::confirm))
         .route("/incidents/{id}/cancel", post(operations::cancel))
         .route("/incidents/{id}/report", get(operations::report))
+        .merge(own.reset_fallback().with_state(()))
         .fallback(|| async {
             Problem::not_found("there is no such admin endpoint; the README lists them")
         })

@@ -383,7 +383,20 @@ impl Rollovers {
     /// [`NoKeyring`] when there is no `JWT_SECRET`.
     #[cfg(feature = "admin")]
     pub fn admin(&self) -> Result<axum::Router, NoKeyring> {
-        crate::admin::router(self.operator.clone())
+        self.admin_with(axum::Router::new())
+    }
+
+    /// The admin router with `own` routes of the application beside, behind the same
+    /// demands and in the same audit trail. A fallback that `own` has is dropped.
+    ///
+    /// # Errors
+    /// [`NoKeyring`] when there is no `JWT_SECRET`.
+    ///
+    /// # Panics
+    /// When `own` has a route that is there already.
+    #[cfg(feature = "admin")]
+    pub fn admin_with(&self, own: axum::Router) -> Result<axum::Router, NoKeyring> {
+        crate::admin::router_with(self.operator.clone(), own)
     }
 
     /// `GET /metrics/scrape`, to merge beside the admin router. It guards itself.

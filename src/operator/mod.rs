@@ -382,7 +382,13 @@ impl Operator {
             Action::Wait(Blocker::Bulk) | Action::BeginPass | Action::TakeCensus
         );
         if !is_counted {
-            return Ok(blocker(plan(world).action).map(|blocker| blocker.to_string()));
+            let listed = self.worker.listed_at(world.rollover.secret);
+            return Ok(blocker(plan(world).action).map(|blocker| match (&blocker, listed) {
+                (Blocker::Needed { .. }, Some(path)) => {
+                    format!("{blocker}; GET {path} lists whose they are")
+                }
+                _ => blocker.to_string(),
+            }));
         }
         let left = self.worker.what_is_left(world.rollover.target, world.now).await?;
         if left.still_stale() > 0 {

@@ -16,4 +16,10 @@ pub trait Counting: fmt::Debug + Send + Sync + 'static {
     /// # Errors
     /// [`StoreError`] when the database does not answer.
     async fn what_needs(&self, secret: Secret, keys: &[KeyId]) -> Result<Reliance, StoreError>;
+
+    /// Where operators find listed whose rows need an old key of `secret`, if anywhere.
+    fn listed_at(&self, secret: Secret) -> Option<&'static str> {
+        let _ = secret;
+        None
+    }
 }

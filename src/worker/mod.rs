@@ -194,6 +194,11 @@ impl Worker {
         self.impact.as_ref()
     }
 
+    /// Where operators find listed what needs an old key of `secret`.
+    pub(crate) fn listed_at(&self, secret: Secret) -> Option<&'static str> {
+        self.counting.as_ref()?.listed_at(secret)
+    }
+
     fn grace(&self, secret: Secret) -> Duration {
         let given = self.graces.iter().rev().find(|(of, _)| *of == secret);
         given.map_or(secret.entry().grace, |(_, grace)| *grace)

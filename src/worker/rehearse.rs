@@ -128,7 +128,12 @@ impl Worker {
         Ok(match needed {
             Reliance::Uncounted => json!({ "rowsThatNeedTheOldKey": null }),
             Reliance::Counted { rows, unknown } => {
-                json!({ "rowsThatNeedTheOldKey": rows, "rowsThatDoNotTell": unknown })
+                let listed = self.listed_at(rollover.secret);
+                json!({
+                    "rowsThatNeedTheOldKey": rows,
+                    "rowsThatDoNotTell": unknown,
+                    "listedAt": listed,
+                })
             }
         })
     }

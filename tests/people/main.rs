@@ -9,4 +9,9 @@
 mod support;
 
 mod jar;
+mod person;
+mod recovery_codes;
+mod recovery_reissue;
+mod recovery_rollover;
+mod replicas;
 mod sessions;

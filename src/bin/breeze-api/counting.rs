@@ -24,11 +24,16 @@ impl Counting for Counted {
         let now = self.clock.now();
         let counted = match secret {
             Secret::EnrollmentKeyPepper => self.data.enrolment_keys_under(&ids, now).await,
+            Secret::MfaRecoveryCodePepper => self.data.recovery_codes_under(&ids).await,
             Secret::AgentTokens => self.data.agents_under(&ids, now).await,
             Secret::UserApiKeys => self.data.live_api_keys(keys, now).await,
             _ => return Ok(Reliance::Uncounted),
         };
         counted.map_err(unanswered)
+    }
+
+    fn listed_at(&self, secret: Secret) -> Option<&'static str> {
+        (secret == Secret::MfaRecoveryCodePepper).then_some("/admin/recovery-codes/outdated")
     }
 }
 

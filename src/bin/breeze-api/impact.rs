@@ -35,6 +35,7 @@ impl Impact for Effects {
         let (data, now) = (&self.data, self.clock.now());
         let (what, counted) = match secret {
             Secret::JwtSecret => ("sessions", data.live_sessions(now).await),
+            Secret::MfaRecoveryCodePepper => return self.recovery_codes().await,
             Secret::UserApiKeys => ("apiKeys", data.live_api_keys(keys, now).await.map(all)),
             Secret::AgentTokens => ("agents", data.agents_under(&ids, now).await.map(all)),
             Secret::EnrollmentKeyPepper => {
@@ -83,6 +84,20 @@ const fn all(reliance: Reliance) -> u64 {
 }
 
 impl Effects {
+    /// Unused recovery codes, and of how many users.
+    async fn recovery_codes(&self) -> BTreeMap<String, u64> {
+        match self.data.count_recovery_codes().await {
+            Ok((codes, users)) => BTreeMap::from([
+                ("recoveryCodes".to_owned(), codes),
+                ("usersWithRecoveryCodes".to_owned(), users),
+            ]),
+            Err(error) => {
+                tracing::warn!(%error, "recovery codes cannot be counted");
+                BTreeMap::new()
+            }
+        }
+    }
+
     /// Every user who may log in, and has an address.
     async fn everybody(&self) -> Result<Vec<Affected>, DataError> {
         let (mut found, mut after) = (vec![], None);

@@ -124,10 +124,12 @@ async fn answer_requests(
         outside: Arc::new(settings.outside.clone().clients(&rollovers.replica().keychain())),
         agents: settings.agents,
     };
+    let own = routes::recovery_admin(app.clone(), Arc::clone(rollovers.replica()));
     let admin = Router::new()
-        .nest("/admin", rollovers.admin()?)
+        .nest("/admin", rollovers.admin_with(own)?)
         .merge(rollovers.metrics(settings.scrapers.clone()));
     let sessions = rollovers.session(settings.cookies)?;
+    let telling = app.clone();
     let router =
         routes::router(app, rollovers.jwt()?, api_key, sessions, rollovers.sealed(), admin);
     let listener = TcpListener::bind(settings.listen)
@@ -158,6 +160,7 @@ async fn answer_requests(
             Ok(())
         }
         never = issued.keep_noting() => match never {},
+        never = routes::keep_telling(&telling) => match never {},
     };
     issued.note().await;
     served

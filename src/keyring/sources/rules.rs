@@ -85,7 +85,7 @@ impl<'a> Reading<'a> {
             own,
             previous: told(previous(environment, entry.previous), faults)
                 .into_iter()
-                .map(|(material, origin)| (of_url(entry.secret, material), origin))
+                .map(|(material, origin)| (taken(entry, material), origin))
                 .collect(),
             ring,
             active,
@@ -235,12 +235,16 @@ fn own(environment: &Environment, entry: &Entry, names: &[&str]) -> Result<Optio
 /// The scrape token of Breeze's templates, which counts as none (FORMATS section 6).
 const REDACTED: &str = "REDACTED_DEV_TOKEN";
 
-/// Of a server's URL the credential, as [`own`] takes it.
-fn of_url(secret: Secret, material: Material) -> Material {
-    match (secret, user_info(material.expose_source())) {
-        (Secret::DatabaseUrl | Secret::RedisUrl, Some(user_info)) => {
-            Material::new(user_info).unwrap_or_else(|_| material.copied())
-        }
+/// A previous value as [`own`] took it: of a server's URL the credential, and without
+/// white space around it where that is dropped.
+fn taken(entry: &Entry, material: Material) -> Material {
+    let source = material.expose_source();
+    let part = match entry.secret {
+        Secret::DatabaseUrl | Secret::RedisUrl => user_info(source),
+        _ => Some(json::trim(source)).filter(|_| entry.trimmed),
+    };
+    match part.map(Material::new) {
+        Some(Ok(part)) => part,
         _ => material,
     }
 }

@@ -362,7 +362,7 @@ fn a_credential_is_all_of_its_variables_or_none() {
 fn peppers_are_trimmed_and_do_with_breeze_s_legacy_ones() {
     let pepper = Secret::EnrollmentKeyPepper;
     let own = ("ENROLLMENT_KEY_PEPPER", &*format!("  {A1}\n"));
-    let previous = ("ENROLLMENT_KEY_PEPPER_PREVIOUS", "o");
+    let previous = ("ENROLLMENT_KEY_PEPPER_PREVIOUS", " o\n");
     assert_eq!(
         keys(&[own, previous, ("APP_ENCRYPTION_KEY", A2), ("JWT_SECRET", J1)], pepper),
         [long("*=A1!?"), "*=o?".to_owned(), long("*=A2?"), long("*=J1?")]

@@ -13,6 +13,7 @@ mod draft;
 mod error;
 mod id;
 mod postgres;
+mod recovery_codes;
 mod sqlite;
 
 use std::{fmt, sync::Arc};
@@ -30,6 +31,9 @@ pub(crate) use draft::{
 };
 pub(crate) use error::DataError;
 pub(crate) use id::RowId;
+pub(crate) use recovery_codes::{
+    RecoveryCodeSets, RecoveryCodes, RecoveryNotice, Standing, current_peppers,
+};
 
 /// The API's data in `database`.
 pub(crate) fn of(database: &Database) -> anyhow::Result<Arc<dyn Data>> {
@@ -58,6 +62,7 @@ pub(crate) trait Data:
     + Agents
     + ApiKeys
     + PasswordResets
+    + RecoveryCodeSets
     + fmt::Debug
     + Send
     + Sync

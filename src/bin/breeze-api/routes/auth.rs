@@ -2,8 +2,9 @@
 //!
 //! 1. A wrong password, an unknown user and a user who may not log in look alike, and
 //!    take as long.
-//! 2. Whoever is enrolled in MFA gets no token without a code, and each code counts
-//!    once. Only after a code does a token say `mfa: true`.
+//! 2. Whoever is enrolled in MFA gets no token without a code, of their authenticator or
+//!    one of their recovery codes, and each code counts once. Only after a code does a
+//!    token say `mfa: true`.
 //! 3. A refresh token counts once. When one is presented again, its whole family is
 //!    revoked, since somebody has a copy.
 //! 4. A session ends when the user's password or MFA changes: the tokens say which
@@ -32,7 +33,7 @@ use http::{
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 
-use super::{account, row::Row, users};
+use super::{account, recovery_codes, row::Row, users};
 use crate::{
     auth::{
         Issued, MFA_COLUMN, REFRESH_COOKIE, Session, accepted_step, cookies, issue, no_cookies,
@@ -61,6 +62,8 @@ struct Login {
     email: String,
     password: SecretString,
     mfa_code: Option<String>,
+    /// In place of `mfaCode`.
+    recovery_code: Option<SecretString>,
 }
 
 #[derive(Deserialize, Default)]
@@ -76,6 +79,9 @@ struct SignedIn<'a> {
     user: users::View,
     tokens: Tokens<'a>,
     mfa_required: bool,
+    /// The user should make new recovery codes.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    recovery_codes_outdated: bool,
 }
 
 #[derive(Serialize)]
@@ -91,6 +97,9 @@ async fn login(
     columns: Columns,
     Json(body): Json<Login>,
 ) -> Result<Response, Problem> {
+    if body.mfa_code.is_some() && body.recovery_code.is_some() {
+        return Err(Problem::unprocessable("send mfaCode or recoveryCode, not both"));
+    }
     let now = app.clock.now();
     app.limits.may_log_in(&body.email, now).await?;
     let user = app.data.user_by_email(body.email.trim()).await?;
@@ -100,19 +109,25 @@ async fn login(
         app.limits.login_failed(&body.email, now).await;
         return Err(denied("invalid_credentials", "the address or the password is wrong"));
     };
-    let mfa = match second_factor(&app, &columns, &user, body.mfa_code.as_deref()).await {
+    let keychain = columns.0.keychain();
+    let passed = match &body.recovery_code {
+        Some(code) => recovery_codes::pass(&app, keychain, &user, code).await,
+        None => second_factor(&app, &columns, &user, body.mfa_code.as_deref()).await,
+    };
+    let mfa = match passed {
         Ok(mfa) => mfa,
         Err(refused) => {
-            if body.mfa_code.is_some() {
+            if body.mfa_code.is_some() || body.recovery_code.is_some() {
                 app.limits.login_failed(&body.email, now).await;
             }
             return Err(refused);
         }
     };
     let session = Session { family: RowId::new(), mfa };
-    let issued = issue(columns.0.keychain(), &user, session, &app.lifetimes, now)?;
+    let issued = issue(keychain, &user, session, &app.lifetimes, now)?;
     app.data.begin_family(issued.row, now).await?;
-    Ok(signed_in_as(&app, user, &issued))
+    let outdated = mfa && recovery_codes::are_outdated(&app, keychain, user.id).await;
+    Ok(signed_in_as(&app, user, &issued, outdated))
 }
 
 /// Whether the user passed MFA: not, when they are not enrolled.
@@ -126,8 +141,11 @@ async fn second_factor(
         return Ok(false);
     }
     let Some(code) = code else {
-        return Err(denied("mfa_required", "send the code of your authenticator app as mfaCode")
-            .with("mfaRequired", true));
+        return Err(denied(
+            "mfa_required",
+            "send the code of your authenticator app as mfaCode, or a recoveryCode",
+        )
+        .with("mfaRequired", true));
     };
     let invalid = || denied("mfa_invalid", "the code is wrong or was used; wait for the next one");
     let (table, column) = MFA_COLUMN;
@@ -182,7 +200,7 @@ async fn refresh(
     let session = Session { family, mfa: claims.mfa };
     let issued = issue(columns.0.keychain(), &user, session, &app.lifetimes, now)?;
     match app.data.exchange(jti, issued.row).await? {
-        Exchange::Done => Ok(signed_in_as(&app, user, &issued)),
+        Exchange::Done => Ok(signed_in_as(&app, user, &issued, false)),
         Exchange::Unknown => Err(refused()),
         Exchange::Reused => {
             tracing::warn!(user = %id, %family, "a spent refresh token was presented");
@@ -227,7 +245,7 @@ pub(super) fn signed_out(app: &App) -> Response {
     with_cookies(StatusCode::NO_CONTENT.into_response(), no_cookies(app.cookies))
 }
 
-fn signed_in_as(app: &App, user: User, issued: &Issued) -> Response {
+fn signed_in_as(app: &App, user: User, issued: &Issued, recovery_codes_outdated: bool) -> Response {
     let body = SignedIn {
         user: user.into(),
         tokens: Tokens {
@@ -236,6 +254,7 @@ fn signed_in_as(app: &App, user: User, issued: &Issued) -> Response {
             expires_in_seconds: app.lifetimes.access.as_secs(),
         },
         mfa_required: false,
+        recovery_codes_outdated,
     };
     let lifetime = Duration::from_secs(app.lifetimes.refresh.as_secs());
     with_cookies(Body(body).into_response(), cookies(app.cookies, issued, lifetime))

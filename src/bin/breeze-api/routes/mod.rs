@@ -14,6 +14,8 @@ mod health;
 mod ice;
 mod messages;
 mod password_reset;
+mod recovery_codes;
+mod recovery_reissue;
 mod row;
 mod session;
 mod sso_providers;
@@ -25,6 +27,7 @@ use axum::{Router, middleware as layers};
 use breeze_rollover::layer::{
     api_key::ApiKeyLayer, jwt::JwtLayer, sealed::SealedLayer, session::SessionLayer,
 };
+pub(crate) use recovery_reissue::{admin as recovery_admin, keep_telling};
 use tower_http::{catch_panic::CatchPanicLayer, trace::TraceLayer};
 
 use crate::{
@@ -57,6 +60,7 @@ pub(crate) fn router(
         .merge(messages::routes())
         .merge(ice::routes())
         .merge(enrolment_keys::routes())
+        .merge(recovery_codes::routes())
         .route_layer(layers::from_fn_with_state(app.clone(), limit_requests))
         .route_layer(jwt);
     let by_key = api_keys::by_key().route_layer(api_key);

@@ -5,6 +5,7 @@ mod api_keys;
 mod discovery_profiles;
 mod enrolment_keys;
 mod password_resets;
+mod recovery_codes;
 mod refresh_tokens;
 mod sso_providers;
 mod tenant_variables;
