@@ -381,7 +381,8 @@ impl Operator {
         if !is_counted {
             return Ok(blocker(plan(world).action).map(|blocker| blocker.to_string()));
         }
-        let left = self.worker.what_is_left(world.rollover.target, world.now).await?;
+        let (secret, target) = (world.rollover.secret, world.rollover.target);
+        let left = self.worker.what_is_left(secret, target, world.now).await?;
         if left.still_stale() > 0 {
             let tables: Vec<_> = left
                 .tables
