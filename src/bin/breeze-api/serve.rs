@@ -14,7 +14,6 @@ use axum::{Router, serve::ListenerExt};
 use breeze_rollover::{
     catalog::Secret,
     clock::{Clock, SystemClock},
-    column::Registry,
     embed::{Database, Rollovers, Setup},
     keyring::sources::Environment,
     layer::api_key::ApiKeyLayer,
@@ -30,7 +29,7 @@ use crate::{
     data::{self, Data},
     impact::Effects,
     limits::Limits,
-    routes,
+    routes::{self, Doors},
     settings::{REQUEST_TIMEOUT, Settings},
     state::App,
     stopping::Stopping,
@@ -64,7 +63,7 @@ pub(crate) async fn run(environment: Environment, serve: Serve) -> anyhow::Resul
     data.check().await?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let effects = Effects { data: Arc::clone(&data), clock: Arc::clone(&clock) };
-    let mut setup = Setup::new(database, Registry::breeze())
+    let mut setup = Setup::new(database, data::registry())
         .environment(environment)
         .name(format!("breeze-api {}", settings.listen))
         .lifetimes(settings.lifetimes)
@@ -134,13 +133,18 @@ async fn answer_requests(
         )),
         outside: Arc::new(settings.outside.clone().clients(&rollovers.replica().keychain())),
         agents: settings.agents,
+        step_up: settings.step_up,
     };
     let admin = Router::new()
         .nest("/admin", rollovers.admin()?)
         .merge(rollovers.metrics(settings.scrapers.clone()));
-    let sessions = rollovers.session(settings.cookies)?;
-    let router =
-        routes::router(app, rollovers.jwt()?, api_key, sessions, rollovers.sealed(), admin);
+    let doors = Doors {
+        jwt: rollovers.jwt()?,
+        viewer: rollovers.viewer()?,
+        api_key,
+        sessions: rollovers.session(settings.cookies)?,
+    };
+    let router = routes::router(app, doors, rollovers.sealed(), admin);
     let listener = TcpListener::bind(settings.listen)
         .await
         .with_context(|| format!("cannot listen on {}; set BREEZE_LISTEN", settings.listen))?;

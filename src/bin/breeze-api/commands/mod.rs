@@ -18,7 +18,6 @@ use std::{io::IsTerminal, process::ExitCode, time::Duration};
 
 use anyhow::Context;
 use breeze_rollover::{
-    column::Registry,
     embed::{Database, Setup},
     ids::Epoch,
     keyring::{
@@ -32,7 +31,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Serialize;
 
-use crate::outside::Outside;
+use crate::{data, outside::Outside};
 
 /// How complete a command was.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -120,7 +119,7 @@ pub(crate) async fn environment_keychain(database: &Database) -> anyhow::Result<
 pub(crate) fn setup(database: Database) -> Setup {
     let none =
         Lifetimes { access: Duration::ZERO, refresh: Duration::ZERO, viewer: Duration::ZERO };
-    let setup = Setup::new(database, Registry::breeze())
+    let setup = Setup::new(database, data::registry())
         .name(format!("command {}", std::process::id()))
         .lifetimes(none);
     Outside::of(&Environment::process()).join(setup)
