@@ -1,7 +1,7 @@
 //! What is final, in a form that SQL can test.
 
 use crate::{
-    envelope::Target,
+    envelope::{Form, Target},
     keyring::{Keychain, NoKeyring},
 };
 
@@ -23,6 +23,10 @@ impl Column {
     /// [`NoKeyring`] when the keychain has no keys for its secret.
     pub fn aim(&self, chain: &Keychain, target: Target) -> Result<Aim, NoKeyring> {
         let primary = chain.sealing(self.secret())?.primary().id();
+        if self.is_legacy_alone() {
+            let prefixes = [Form::MfaV1, Form::MfaV2].map(|form| form.prefix().to_owned());
+            return Ok(Aim { prefixes: prefixes.into() });
+        }
         let prefixes = final_forms(self, target)
             .iter()
             .filter(|form| form.names_key())

@@ -112,6 +112,18 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_rollover_works_on_what_its_keys_may_have_sealed() {
+        let all = Registry::breeze();
+        let mfa = all.sealed_by(Secret::MfaEncryptionKey);
+        let names: Vec<_> = mfa.columns().map(ToString::to_string).collect();
+        assert_eq!(names, ["users.mfa_secret"]);
+        assert_eq!(mfa.column("users", "mfa_secret"), all.column("users", "mfa_secret"));
+        // Old seeds are under the application key.
+        assert_eq!(all.sealed_by(Secret::AppEncryptionKey).columns().count(), 52);
+        assert_eq!(all.sealed_by(Secret::JwtSecret), Registry::empty());
+    }
+
+    #[test]
     fn every_column_stands_once() {
         let all: HashSet<_> = registered().chain(forgotten()).map(|c| c.to_string()).collect();
         assert_eq!((registered().count(), forgotten().count(), all.len()), (42, 10, 52));

@@ -132,7 +132,8 @@ impl<'a> Cell<'a> {
 
     /// The value rewrapped; `None` when it is final.
     pub(super) fn rewrap(&self, value: &str) -> Result<Option<String>, OpenError> {
-        if value.is_empty() || self.is_final(value) {
+        let is_anothers = self.column.is_legacy_alone() && !self.is_legacy(value);
+        if value.is_empty() || is_anothers || self.is_final(value) {
             return Ok(None);
         }
         let opened = self.open(value)?;
@@ -160,14 +161,19 @@ impl<'a> Cell<'a> {
         Form::of(value).filter(|form| !form.is_mfa() || self.seals_mfa())
     }
 
+    /// Whether `value` is a seed from before `mfa:`.
+    fn is_legacy(&self, value: &str) -> bool {
+        self.seals_mfa() && Form::of(value).is_some_and(|form| !form.is_mfa())
+    }
+
     fn seals_mfa(&self) -> bool {
-        self.column.secret() == Secret::MfaEncryptionKey
+        self.column.is_mfa()
     }
 
     fn unseal(&self, form: Form, value: &str) -> Result<Unsealed<'a>, OpenError> {
         let envelope = Envelope::parse_as(form, value)?;
-        if self.seals_mfa() && !form.is_mfa() {
-            // A seed from before `mfa:`: under the general key, bound by column.
+        if self.is_legacy(value) {
+            // Under the general key, bound by column.
             let ring = self.chain.sealing(Secret::AppEncryptionKey)?;
             return envelope::open(ring, self.column.qualified(), &envelope);
         }

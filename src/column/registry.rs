@@ -36,6 +36,9 @@ pub struct Column {
     binding: Binding,
     secret: Secret,
     migrated: bool,
+    /// Whether only what `APP_ENCRYPTION_KEY` sealed in it is looked at: seeds of one-time
+    /// codes from before `MFA_ENCRYPTION_KEY`.
+    legacy_alone: bool,
     secret_keys: Cow<'static, [Name]>,
     /// `<table>.<column>`, since it is the AAD of nearly every value.
     qualified: String,
@@ -54,6 +57,7 @@ impl Column {
             binding: Binding::Column,
             secret: Secret::AppEncryptionKey,
             migrated: false,
+            legacy_alone: false,
             secret_keys: Cow::Borrowed(SECRET_KEYS),
             qualified,
         }
@@ -107,6 +111,14 @@ impl Column {
         self
     }
 
+    /// This column as far as keys of `secret` may have sealed what is in it. Old seeds of
+    /// one-time codes are under `APP_ENCRYPTION_KEY`, wherever they stand.
+    fn as_sealed_by(&self, secret: Secret) -> Option<Self> {
+        let legacy_alone = secret == Secret::AppEncryptionKey && self.is_mfa();
+        let concerns = self.secret == secret || legacy_alone;
+        concerns.then(|| Self { legacy_alone, ..self.clone() })
+    }
+
     /// The table's name.
     #[must_use]
     pub fn table(&self) -> &str {
@@ -151,6 +163,16 @@ impl Column {
     /// `<table>.<column>`.
     pub(super) fn qualified(&self) -> &str {
         &self.qualified
+    }
+
+    /// Whether it holds seeds of one-time codes.
+    pub(crate) fn is_mfa(&self) -> bool {
+        self.secret == Secret::MfaEncryptionKey
+    }
+
+    /// Whether only what is under `APP_ENCRYPTION_KEY` is looked at in it.
+    pub(super) const fn is_legacy_alone(&self) -> bool {
+        self.legacy_alone
     }
 
     /// Whether it refuses the older, unbound formats.
@@ -219,6 +241,15 @@ impl Registry {
             None => self.tables.push(Table { name: column.table.clone(), columns: vec![column] }),
         }
         self
+    }
+
+    /// What a rollover of `secret` works on, and nothing else: the columns that its keys
+    /// seal, and of seeds of one-time codes those that `APP_ENCRYPTION_KEY` once sealed.
+    #[must_use]
+    pub fn sealed_by(&self, secret: Secret) -> Self {
+        self.columns()
+            .filter_map(|column| column.as_sealed_by(secret))
+            .fold(Self::empty(), Self::with)
     }
 
     /// The tables, in the order of registration.

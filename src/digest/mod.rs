@@ -24,6 +24,7 @@ mod agent;
 mod hash;
 mod mint;
 mod recovery;
+pub mod state;
 
 pub use agent::{AgentHashes, PresentedToken};
 pub use hash::{Hash, InvalidHash, peppered};

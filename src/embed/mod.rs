@@ -34,7 +34,7 @@ use crate::{
         sources::{Environment, Strictness},
     },
     layer::{
-        jwt::JwtLayer,
+        jwt::{JwtLayer, ViewerLayer},
         sealed::SealedLayer,
         session::{CookiePolicy, SessionLayer},
     },
@@ -192,7 +192,7 @@ impl Setup {
     }
 
     /// The longest lifetime of what this process makes with `secret`: session cookies,
-    /// TURN credentials.
+    /// TURN credentials, the state of sign-ons elsewhere.
     #[must_use]
     pub fn longest(mut self, secret: Secret, lifetime: Duration) -> Self {
         self.signs.push((secret, lifetime));
@@ -290,6 +290,7 @@ impl Setup {
             lazy,
             notes: joined.notes,
             survey,
+            viewer_lifetime: self.lifetimes.viewer,
             accepts_while_fenced: self.accepts_while_fenced,
             work,
             membership,
@@ -336,6 +337,7 @@ pub struct Rollovers {
     lazy: LazyRewrap,
     notes: Vec<Note>,
     survey: Survey,
+    viewer_lifetime: Duration,
     accepts_while_fenced: bool,
     /// What seals in the background.
     work: Tasks,
@@ -351,6 +353,17 @@ impl Rollovers {
     pub fn jwt(&self) -> Result<JwtLayer, NoKeyring> {
         let replica = self.replica();
         let layer = JwtLayer::new(replica.keychain())?.clock(Arc::clone(replica.clock()));
+        Ok(if self.accepts_while_fenced { layer.accepting_while_fenced() } else { layer })
+    }
+
+    /// The layer that verifies viewer tokens, which live as long as [`Setup::lifetimes`] says.
+    ///
+    /// # Errors
+    /// [`NoKeyring`] when there is no `JWT_SECRET`.
+    pub fn viewer(&self) -> Result<ViewerLayer, NoKeyring> {
+        let replica = self.replica();
+        let layer = ViewerLayer::new(replica.keychain(), self.viewer_lifetime)?;
+        let layer = layer.clock(Arc::clone(replica.clock()));
         Ok(if self.accepts_while_fenced { layer.accepting_while_fenced() } else { layer })
     }
 

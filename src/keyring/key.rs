@@ -164,7 +164,9 @@ impl Key<Sealing> {
         budget: Arc<SealBudget>,
     ) -> Self {
         let cipher = Aes256Gcm::new(&(*material.derive_aes256()).into());
-        let prepared = Sealing { cipher, budget };
+        let text = material.expose_source().trim().as_bytes();
+        let mac = Hmac::new_from_slice(text).expect("HMAC takes a key of any length");
+        let prepared = Sealing { cipher, state_mac: mac, budget };
         Self { id, state, fingerprint: material.fingerprint(), unnamed, prepared }
     }
 }
@@ -195,12 +197,18 @@ impl<U> fmt::Debug for Key<U> {
 /// An AES-256-GCM cipher, its key schedule ready.
 pub struct Sealing {
     cipher: Aes256Gcm,
+    state_mac: Hmac<Sha256>,
     budget: Arc<SealBudget>,
 }
 
 impl Sealing {
     pub(crate) const fn cipher(&self) -> &Aes256Gcm {
         &self.cipher
+    }
+
+    /// What signs the state of a sign-on elsewhere.
+    pub(crate) const fn state_mac(&self) -> &Hmac<Sha256> {
+        &self.state_mac
     }
 
     /// How often this key has sealed, and how often it may.

@@ -57,6 +57,10 @@ impl<'k> Primary<'k, Sealing> {
     pub(crate) const fn cipher(&self) -> &'k Aes256Gcm {
         self.0.prepared().cipher()
     }
+
+    pub(crate) const fn state_mac(&self) -> &'k Hmac<Sha256> {
+        self.0.prepared().state_mac()
+    }
 }
 
 impl<'k> Primary<'k, Signing> {

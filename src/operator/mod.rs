@@ -390,7 +390,8 @@ impl Operator {
                 _ => blocker.to_string(),
             }));
         }
-        let left = self.worker.what_is_left(world.rollover.target, world.now).await?;
+        let (secret, target) = (world.rollover.secret, world.rollover.target);
+        let left = self.worker.what_is_left(secret, target, world.now).await?;
         if left.still_stale() > 0 {
             let tables: Vec<_> = left
                 .tables

@@ -404,7 +404,9 @@ fn drain_signing(world: &World, done: Action) -> Planned {
     }
 }
 
+/// What it signed besides, the state of a sign-on elsewhere, is in no column.
 fn drain_sealing(world: &World, done: Action) -> Planned {
+    let until = world.rollover.settled_at.unwrap_or(world.now).plus(world.longest_lifetime);
     match world.bulk {
         Bulk::NotBegun => planned(Action::BeginPass, "values under other keys are left to rewrap"),
         Bulk::Running => wait(Blocker::Bulk),
@@ -420,6 +422,9 @@ fn drain_sealing(world: &World, done: Action) -> Planned {
             if quarantined > 0 && !world.rollover.accept_quarantined =>
         {
             wait(Blocker::Quarantined(quarantined))
+        }
+        Bulk::Counted { .. } if !is_given_up(world) && world.now < until => {
+            wait(Blocker::Lifetime(until))
         }
         Bulk::Counted { .. } => planned(done, "the census found nothing under another key"),
     }
@@ -579,6 +584,7 @@ mod tests {
     #[test]
     fn a_sealing_key_drains_until_the_census_is_zero_on_every_column() {
         let mut world = world(Secret::AppEncryptionKey, Mode::Graceful, Phase::Promoted);
+        world.longest_lifetime = Duration::ZERO;
         let counted = |stale, quarantined, unseen| Bulk::Counted { stale, quarantined, unseen };
         for (bulk, accept, expected) in [
             (Bulk::NotBegun, false, Action::BeginPass),
@@ -597,9 +603,26 @@ mod tests {
     }
 
     #[test]
+    fn a_sealing_key_that_signed_something_drains_for_its_lifetime_as_well() {
+        let mut world = world(Secret::AppEncryptionKey, Mode::Graceful, Phase::Promoted);
+        let until = Timestamp::from_seconds(1000);
+        world.bulk = Bulk::Counted { stale: 0, quarantined: 0, unseen: 0 };
+        assert_eq!(action(&world), Action::Wait(Blocker::Lifetime(until)));
+        world.bulk = Bulk::NotBegun;
+        assert_eq!(action(&world), Action::BeginPass, "the rewrap does not wait for it");
+        world.bulk = Bulk::Counted { stale: 0, quarantined: 0, unseen: 0 };
+        world.now = until;
+        assert_eq!(action(&world), Action::Drain);
+        world.now = Timestamp::from_seconds(100);
+        world.rollover.mode = Mode::Hard;
+        assert_eq!(action(&world), Action::Drain);
+    }
+
+    #[test]
     fn rolling_back_reads_everywhere_before_it_seals_anywhere() {
         let mut world = world(Secret::AppEncryptionKey, Mode::Hard, Phase::RollingBack);
         world.rollover.settled_at = None;
+        world.longest_lifetime = Duration::ZERO;
         assert_eq!(action(&world), Action::Restage);
         world.from_state = KeyState::Staged;
         world.behind = vec![ReplicaId::new()];

@@ -21,6 +21,7 @@ use super::{
     rewrap::{Batch, aims},
 };
 use crate::{
+    catalog::Secret,
     envelope::Target,
     ids::{Epoch, RolloverId},
     store::{Range, Row, StoreError, Survey, TableShape, Written},
@@ -37,7 +38,8 @@ impl Worker {
     /// [`DriveError`] when the store does not answer; every finished batch stays.
     pub async fn rewrap(&self, rollover: RolloverId, pass: u32) -> Result<(), DriveError> {
         let Ok(_at_work) = self.rewrapping.try_acquire() else { return Ok(()) };
-        let survey = self.replica.store().survey(&self.registry).await?;
+        let Some(orders) = self.orders(rollover, pass).await? else { return Ok(()) };
+        let survey = self.replica.store().survey(&self.concerned(orders.secret)).await?;
         while self.rewrap_next(&survey, rollover, pass).await? {}
         Ok(())
     }
@@ -54,7 +56,8 @@ impl Worker {
             // Someone was first.
             return Ok(());
         }
-        let survey = store.survey(&self.registry).await?;
+        let Some(orders) = self.orders(rollover, pass).await? else { return Ok(()) };
+        let survey = store.survey(&self.concerned(orders.secret)).await?;
         self.rewrap_next(&survey, rollover, pass).await.map(drop)
     }
 
@@ -75,7 +78,8 @@ impl Worker {
         let Some(mut range) = claimed else { return Ok(false) };
         match survey.tables.iter().find(|table| table.table.name() == range.table) {
             Some(table) => self.rewrap_range(table, &mut range, orders).await?,
-            // Dropped since the pass began: there is nothing to rewrap in it.
+            // Dropped since the pass began, or no concern of this secret, which an older
+            // version does not ask: there is nothing to rewrap in it.
             None if self.registry.table(&range.table).is_some() => {
                 store.finish_range(&range).await?;
             }
@@ -115,7 +119,7 @@ impl Worker {
                 Some(rows / u32::try_from(live.max(1)).unwrap_or(u32::MAX))
             }
         };
-        Ok(Some(Orders { target: rollover.target, ceiling }))
+        Ok(Some(Orders { secret: rollover.secret, target: rollover.target, ceiling }))
     }
 
     async fn rewrap_range(
@@ -198,6 +202,7 @@ impl Worker {
 /// What a pass is to do now.
 #[derive(Debug, Clone, Copy)]
 struct Orders {
+    secret: Secret,
     target: Target,
     /// Rows a second, for this process.
     ceiling: Option<u32>,

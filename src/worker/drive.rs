@@ -17,6 +17,7 @@ use serde_json::json;
 use super::{DriveError, Worker, sweep::Swept};
 use crate::{
     catalog::Class,
+    column::Table,
     ids::RolloverId,
     keyring::Origin,
     material::Material,
@@ -63,7 +64,7 @@ impl Worker {
             };
             let mut planned = plan(&world);
             let mut why = None;
-            if self.is_time_to_count(planned.action).await? {
+            if self.is_time_to_count(&world, planned.action).await? {
                 let counted = match self.counted_lately(&world) {
                     Some(counted) => counted,
                     None => self.take_census(&world).await?.into(),
@@ -110,11 +111,12 @@ impl Worker {
     }
 
     /// Whether a pass is done, or would have no table to go over.
-    async fn is_time_to_count(&self, action: Action) -> Result<bool, DriveError> {
+    async fn is_time_to_count(&self, world: &World, action: Action) -> Result<bool, DriveError> {
         Ok(match action {
             Action::TakeCensus => true,
             Action::BeginPass => {
-                self.replica.store().survey(&self.registry).await?.tables.is_empty()
+                let concerned = self.concerned(world.rollover.secret);
+                self.replica.store().survey(&concerned).await?.tables.is_empty()
             }
             _ => false,
         })
@@ -208,10 +210,14 @@ impl Worker {
 
     async fn take_census(&self, world: &World) -> Result<Swept, DriveError> {
         let store = self.replica.store();
-        let left = self.what_is_left(world.rollover.target, world.now).await?;
-        if let Some(pass) = store.pass(world.rollover.id, world.rollover.pass).await? {
-            // What the pass did not meet again was repaired, deleted, or can be opened.
-            for table in self.registry.tables() {
+        let rollover = &world.rollover;
+        let left = self.what_is_left(rollover.secret, rollover.target, world.now).await?;
+        if let Some(pass) = store.pass(rollover.id, rollover.pass).await? {
+            // What the pass did not meet again was repaired, deleted, or can be opened. Where
+            // it looks at old seeds alone, it does not meet the others.
+            let own =
+                |table: &&Table| table.columns().iter().any(|c| c.secret() == rollover.secret);
+            for table in self.registry.tables().iter().filter(own) {
                 store.release_quarantine(table.name(), pass.began_at).await?;
             }
         }
@@ -235,14 +241,15 @@ impl Worker {
         Ok(left.still_stale() > 0 || !left.unseen.is_empty() || blocked_by_bad)
     }
 
-    /// The ranges of a new pass: every registered table, large ones in parts.
+    /// The ranges of a new pass: every table that it concerns, large ones in parts.
     async fn ranges(&self, world: &World) -> Result<Vec<NewRange>, DriveError> {
         let store = self.replica.store();
         let live = store.replicas().await?.iter().filter(|replica| replica.live).count();
         // A share for every task of every replica, unless the table is too small for it.
         let hands = self.parts.saturating_mul(u32::try_from(live).unwrap_or(u32::MAX).max(1));
         let mut ranges = vec![];
-        for table in &store.survey(&self.registry).await?.tables {
+        let concerned = self.concerned(world.rollover.secret);
+        for table in &store.survey(&concerned).await?.tables {
             let rows = store.approximate_rows(table).await?;
             let parts = u32::try_from(rows / RANGE_ROWS).unwrap_or(u32::MAX);
             let bounds = store.split(table, parts.max(hands).min(MOST_PARTS)).await?;

@@ -226,24 +226,36 @@ impl Worker {
         self.shutting_down.store(true, Ordering::Relaxed);
     }
 
-    /// Counts what is not final under the primary key, on every registered column. The
-    /// keys are read anew first: a process that was stopped since before a promotion would
+    /// What a rollover of `secret` works on: the columns that its keys may have sealed.
+    fn concerned(&self, secret: Secret) -> Registry {
+        self.registry.sealed_by(secret)
+    }
+
+    /// Counts what is not final under the primary key of `secret`, on every registered
+    /// column that its keys may have sealed. The keys are read anew first: a process that was stopped since before a promotion would
     /// find everything final under the key that is to be retired.
     ///
     /// # Errors
     /// [`DriveError`] when the database does not answer: then nothing is proven.
-    pub async fn what_is_left(&self, target: Target, now: Timestamp) -> Result<Swept, DriveError> {
+    pub async fn what_is_left(
+        &self,
+        secret: Secret,
+        target: Target,
+        now: Timestamp,
+    ) -> Result<Swept, DriveError> {
         self.replica.refresh().await?;
         let keys = self.replica.opening_keychain();
         let sweep = Sweep {
             rows: self.replica.store().as_ref(),
-            registry: &self.registry,
+            registry: &self.concerned(secret),
             keys: &keys,
             target,
             apply: false,
             max_rows_per_second: None,
         };
         let mut left = sweep.run(&mut Pace::new(Duration::MAX, 1000), now, |_| {}).await?;
+        // Another secret's columns are none that nobody has registered.
+        left.unregistered.clear();
         left.unseen.extend(self.registered_elsewhere().await?);
         Ok(left)
     }

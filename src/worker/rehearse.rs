@@ -85,7 +85,7 @@ impl Worker {
         });
         let found = match entry.class {
             Class::Signing => self.rehearse_signing(rollover).await?,
-            Class::Sealing => self.rehearse_sealing().await?,
+            Class::Sealing => self.rehearse_sealing(rollover.secret).await?,
             Class::Pepper | Class::Issued => self.rehearse_counted(rollover).await?,
             Class::Shared => json!({ "graceSeconds": self.grace(rollover.secret).as_secs() }),
             Class::Provider => json!({ "providerKnown": self.provider(rollover.secret).is_some() }),
@@ -138,9 +138,10 @@ impl Worker {
         })
     }
 
-    async fn rehearse_sealing(&self) -> Result<Value, DriveError> {
+    async fn rehearse_sealing(&self, secret: Secret) -> Result<Value, DriveError> {
         let store = self.replica.store();
-        let survey = store.survey(&self.registry).await?;
+        let survey = store.survey(&self.concerned(secret)).await?;
+        let unregistered = store.survey(&self.registry).await?.unregistered;
         let (mut columns, mut values, mut rows) = (vec![], 0, 0);
         for table in &survey.tables {
             rows += store.approximate_rows(table).await?;
@@ -156,7 +157,7 @@ impl Worker {
             "rowsApproximately": rows,
             "quarantined": store.quarantined(TRIAL).await?.len(),
             "unseen": survey.faults.iter().filter(|f| f.blocks()).map(ToString::to_string).collect::<Vec<_>>(),
-            "unregistered": survey.unregistered,
+            "unregistered": unregistered,
             "trialRowsPerSecond": rate,
             "secondsAtLeast": rate.map(|rate| rows as f64 / rate),
         }))

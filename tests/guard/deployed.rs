@@ -139,7 +139,7 @@ async fn the_commands_install_and_remove_and_the_api_asks_to_send_it_again() {
     for action in ["guard.install", "guard.remove"] {
         let entries = trail["entries"].as_array().unwrap().iter();
         let told = entries.filter(|entry| entry["action"] == action);
-        assert_eq!(told.count(), 5, "one a table: {trail}");
+        assert_eq!(told.count(), 6, "one a table: {trail}");
     }
     server.terminate().await;
 }

@@ -209,7 +209,10 @@ impl Database {
             unsettled: those(&|lease| lease.settled < self.epoch),
             // The cut-off is the model's own: see `CutOff`.
             acceptors: vec![],
-            longest_lifetime: LIFETIME,
+            longest_lifetime: match bounds.secret {
+                Secret::JwtSecret => LIFETIME,
+                _ => Duration::ZERO,
+            },
             grace: Duration::ZERO,
             presented_at: None,
             reliance: Reliance::Uncounted,

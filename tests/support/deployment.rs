@@ -181,7 +181,7 @@ impl Opened {
     }
 
     /// The keys in custody; of a store that has none yet, those of the environment.
-    async fn keychain(&self) -> Keychain {
+    pub async fn keychain(&self) -> Keychain {
         let custody = self.store().custody().await.unwrap();
         if custody.keys.is_empty() {
             return sealing_with("k-2024");
@@ -362,20 +362,34 @@ pub fn root() -> RootKeys {
     RootKeys::new(Material::new(root).unwrap(), Vec::new())
 }
 
-/// Runs a scenario of one name on both databases.
+/// Runs a scenario of one name on both databases; ignored where it needs a program that
+/// is not there.
 #[allow(unused_macros, reason = "some tests are on one database")]
 macro_rules! on_both_databases {
-    ($($scenario:ident),* $(,)?) => {$(
+    (with $program:ident, $why:literal: $($scenario:ident),* $(,)?) => {
+        on_both_databases!(@ [$program, $why] $($scenario),*);
+    };
+    ($($scenario:ident),* $(,)?) => {
+        on_both_databases!(@ [all(), ""] $($scenario),*);
+    };
+    (@ $if:tt $($scenario:ident),*) => {
+        on_both_databases!(@each $($if $scenario),*);
+    };
+    (@each $([$has:meta, $why:literal] $scenario:ident),*) => {$(
         mod $scenario {
             use crate::support::deployment::Db;
 
             #[tokio::test]
+            #[cfg_attr(not($has), ignore = $why)]
             async fn on_sqlite() {
                 super::$scenario(Db::on_sqlite()).await;
             }
 
             #[tokio::test]
-            #[cfg_attr(not(postgres_tests), ignore = "needs PostgreSQL; tests/run starts one")]
+            #[cfg_attr(
+                not(all(postgres_tests, $has)),
+                ignore = "needs PostgreSQL; tests/run starts one"
+            )]
             async fn on_postgres() {
                 super::$scenario(Db::on_postgres().await).await;
             }

@@ -8,7 +8,7 @@ use axum::{
     extract::{FromRequest, FromRequestParts, Path, Request},
 };
 use breeze_rollover::{
-    layer::sealed::Sealed,
+    layer::{jwt::Denied, sealed::Sealed},
     problem::Problem,
     token::{Claims, Scope},
 };
@@ -192,6 +192,7 @@ pub(crate) struct Caller {
     pub(crate) id: RowId,
     scope: Option<Scope>,
     org_id: Option<RowId>,
+    mfa: bool,
     /// The family of the session, if the token is ours.
     pub(crate) session: Option<RowId>,
 }
@@ -218,13 +219,13 @@ impl Caller {
         }
     }
 
-    /// Demands system scope.
+    /// Demands system scope, and a second factor.
     pub(crate) fn require_system(&self) -> Result<(), Problem> {
-        if self.scope == Some(Scope::System) {
-            return Ok(());
+        if self.scope != Some(Scope::System) {
+            let detail = "only system scope may do this; ask an administrator";
+            return Err(Problem::forbidden(detail).coded("insufficient_scope"));
         }
-        Err(Problem::forbidden("only system scope may do this; ask an administrator")
-            .coded("insufficient_scope"))
+        if self.mfa { Ok(()) } else { Err(Denied::MfaRequired.into()) }
     }
 }
 
@@ -244,6 +245,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Caller {
         Ok(Self {
             id,
             scope: claims.scope,
+            mfa: claims.mfa,
             org_id: parsed(&claims.org_id),
             session: parsed(&claims.sid),
         })

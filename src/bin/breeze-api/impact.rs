@@ -8,7 +8,7 @@ use breeze_rollover::{
     worker::Impact,
 };
 
-use crate::data::{Data, DataError, Reach, Window};
+use crate::data::{Data, DataError, Reach, User, Window};
 
 /// Looks at sessions and users.
 #[derive(Debug)]
@@ -35,6 +35,8 @@ impl Impact for Effects {
         let (data, now) = (&self.data, self.clock.now());
         let (what, counted) = match secret {
             Secret::JwtSecret => ("sessions", data.live_sessions(now).await),
+            Secret::SessionSecret => ("sessionCookies", data.live_sessions(now).await),
+            Secret::MfaEncryptionKey => ("secondFactors", data.second_factors().await),
             Secret::MfaRecoveryCodePepper => return self.recovery_codes().await,
             Secret::UserApiKeys => ("apiKeys", data.live_api_keys(keys, now).await.map(all)),
             Secret::AgentTokens => ("agents", data.agents_under(&ids, now).await.map(all)),
@@ -72,6 +74,12 @@ impl Impact for Effects {
             .await
             .inspect_err(|error| tracing::warn!(%error, "users to notify cannot be listed"))
             .unwrap_or_default()
+            .into_iter()
+            .filter(|user| secret != Secret::MfaEncryptionKey || user.mfa_enabled)
+            .filter_map(|user| {
+                Some(Affected { id: user.id.to_string().parse().ok()?, email: user.email? })
+            })
+            .collect()
     }
 }
 
@@ -98,16 +106,14 @@ impl Effects {
         }
     }
 
-    /// Every user who may log in, and has an address.
-    async fn everybody(&self) -> Result<Vec<Affected>, DataError> {
+    /// Every user who may log in.
+    async fn everybody(&self) -> Result<Vec<User>, DataError> {
         let (mut found, mut after) = (vec![], None);
         loop {
             let page = self.data.users(Reach::All, Window { after, limit: PAGE }).await?;
             let is_last = page.len() < PAGE as usize;
             after = page.last().map(|user| user.id);
-            found.extend(page.into_iter().filter(|user| user.is_active()).filter_map(|user| {
-                Some(Affected { id: user.id.to_string().parse().ok()?, email: user.email? })
-            }));
+            found.extend(page.into_iter().filter(User::is_active));
             if is_last {
                 return Ok(found);
             }

@@ -26,12 +26,15 @@ use http::{HeaderValue, StatusCode, header::RETRY_AFTER};
 use redis::RedisError;
 use sha2::{Digest, Sha256};
 
-use crate::state::App;
+use crate::{data::RowId, state::App};
 
 /// Failed logins of one account in a window, at most.
 const FAILURES: u64 = 10;
 
-/// The window of failed logins.
+/// Wrong one-time codes of one user in a window, at most.
+const WRONG_CODES: u64 = 10;
+
+/// The window of failed logins, and of wrong codes.
 const LOGIN_WINDOW: Duration = Duration::from_secs(15 * 60);
 
 /// The window of requests.
@@ -77,8 +80,23 @@ impl Limits {
         self.count(&login(account), 1, LOGIN_WINDOW, now).await;
     }
 
+    /// Whether somebody may try a one-time code of `user`. The try counts before it is
+    /// judged, so that many at once are many.
+    pub(crate) async fn may_try_code(&self, user: RowId, now: Timestamp) -> Result<(), Problem> {
+        if self.count(&codes(user), 1, LOGIN_WINDOW, now).await <= WRONG_CODES {
+            return Ok(());
+        }
+        let detail = "too many wrong codes of this user; wait, and check the device's clock";
+        Err(too_many("mfa_throttled", detail, left(LOGIN_WINDOW, now)))
+    }
+
+    /// The code that was tried is right: it does not count.
+    pub(crate) async fn code_was_right(&self, user: RowId, now: Timestamp) {
+        self.count(&codes(user), -1, LOGIN_WINDOW, now).await;
+    }
+
     /// How often `what` was counted in the present window, `more` times more now.
-    async fn count(&self, what: &str, more: u64, window: Duration, now: Timestamp) -> u64 {
+    async fn count(&self, what: &str, more: i64, window: Duration, now: Timestamp) -> u64 {
         let number = now.as_millis() / window.as_millis() as i64;
         let key = format!("breeze:limit:{what}:{number}");
         if let Some(redis) = &self.redis {
@@ -105,7 +123,7 @@ impl Limits {
             own.retain(|_, (_, until)| *until > now);
         }
         let (count, _) = own.entry(key).or_insert((0, now.plus(window)));
-        *count += more;
+        *count = count.saturating_add_signed(more);
         *count
     }
 }
@@ -113,15 +131,15 @@ impl Limits {
 async fn count_in(
     redis: &RedisConnections,
     key: &str,
-    more: u64,
+    more: i64,
     window: Duration,
 ) -> Result<u64, RedisError> {
     let mut connection = redis.take(PATIENCE).await?;
     if more == 0 {
-        let count: Option<u64> = redis::cmd("GET").arg(key).query_async(&mut connection).await?;
-        return Ok(count.unwrap_or(0));
+        let count: Option<i64> = redis::cmd("GET").arg(key).query_async(&mut connection).await?;
+        return Ok(count.and_then(|count| u64::try_from(count).ok()).unwrap_or(0));
     }
-    let (count,): (u64,) = redis::pipe()
+    let (count,): (i64,) = redis::pipe()
         .atomic()
         .cmd("INCRBY")
         .arg(key)
@@ -132,7 +150,8 @@ async fn count_in(
         .ignore()
         .query_async(&mut connection)
         .await?;
-    Ok(count)
+    // A try that is taken back in the next window than its own leaves less than nothing.
+    Ok(u64::try_from(count).unwrap_or(0))
 }
 
 /// Lets a caller make so many requests a minute, and no more.
@@ -156,6 +175,10 @@ pub(crate) async fn limit_requests(
 
 fn login(account: &str) -> String {
     named("login", &account.trim().to_lowercase())
+}
+
+fn codes(user: RowId) -> String {
+    named("code", &user.to_string())
 }
 
 fn named(kind: &str, who: &str) -> String {
@@ -192,6 +215,23 @@ mod tests {
         assert_eq!(limits.may_log_in("b@example.com", now).await, Ok(()));
         let later = now.plus(LOGIN_WINDOW);
         assert_eq!(limits.may_log_in("a@example.com", later).await, Ok(()));
+    }
+
+    #[tokio::test]
+    async fn tries_of_codes_count_before_they_are_judged_and_right_ones_do_not() {
+        let limits = Limits::new(None, None);
+        let (user, now) = (RowId::new(), Timestamp::from_seconds(1_790_000_000));
+        for _ in 0..100 {
+            assert_eq!(limits.may_try_code(user, now).await, Ok(()));
+            limits.code_was_right(user, now).await;
+        }
+        for _ in 0..WRONG_CODES {
+            assert_eq!(limits.may_try_code(user, now).await, Ok(()));
+        }
+        let refused = limits.may_try_code(user, now).await.unwrap_err();
+        assert!(serde_json::to_string(&refused).unwrap().contains("mfa_throttled"));
+        assert_eq!(limits.may_try_code(RowId::new(), now).await, Ok(()));
+        assert_eq!(limits.may_try_code(user, now.plus(LOGIN_WINDOW)).await, Ok(()));
     }
 
     #[test]

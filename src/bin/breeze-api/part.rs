@@ -6,11 +6,15 @@ use std::sync::Arc;
 use breeze_rollover::{
     catalog::Secret,
     clock::Clock,
-    column::Registry,
     embed::{Database, Setup},
 };
 
-use crate::{counting::Counted, data::Data, impact::Effects, settings::Settings};
+use crate::{
+    counting::Counted,
+    data::{self, Data},
+    impact::Effects,
+    settings::Settings,
+};
 
 /// A part in the rollovers of `database`, whose tables `data` reads.
 pub(crate) fn part(
@@ -21,7 +25,7 @@ pub(crate) fn part(
 ) -> Setup {
     let counted = Counted { data: Arc::clone(data), clock: Arc::clone(clock) };
     let effects = Effects { data: Arc::clone(data), clock: Arc::clone(clock) };
-    let mut setup = Setup::new(database, Registry::breeze())
+    let mut setup = Setup::new(database, data::registry())
         .clock(Arc::clone(clock))
         .counting(Arc::new(counted))
         .impact(Arc::new(effects));

@@ -29,7 +29,7 @@ use crate::{
     limits::Limits,
     outside::Mailed,
     part::part,
-    routes,
+    routes::{self, Doors},
     settings::{REQUEST_TIMEOUT, Settings},
     state::App,
     stopping::Stopping,
@@ -123,15 +123,20 @@ async fn answer_requests(
         )),
         outside: Arc::new(settings.outside.clone().clients(&rollovers.replica().keychain())),
         agents: settings.agents,
+        step_up: settings.step_up,
     };
     let own = routes::recovery_admin(app.clone(), Arc::clone(rollovers.replica()));
     let admin = Router::new()
         .nest("/admin", rollovers.admin_with(own)?)
         .merge(rollovers.metrics(settings.scrapers.clone()));
-    let sessions = rollovers.session(settings.cookies)?;
     let telling = app.clone();
-    let router =
-        routes::router(app, rollovers.jwt()?, api_key, sessions, rollovers.sealed(), admin);
+    let doors = Doors {
+        jwt: rollovers.jwt()?,
+        viewer: rollovers.viewer()?,
+        api_key,
+        sessions: rollovers.session(settings.cookies)?,
+    };
+    let router = routes::router(app, doors, rollovers.sealed(), admin);
     let listener = TcpListener::bind(settings.listen)
         .await
         .with_context(|| format!("cannot listen on {}; set BREEZE_LISTEN", settings.listen))?;

@@ -55,6 +55,8 @@ pub(crate) struct Settings {
     /// Who is mailed what is due.
     pub(crate) schedule_mail: Option<Recipients>,
     pub(crate) agents: AgentPolicy,
+    /// Whether a code counts for the access token that it opened, and no longer.
+    pub(crate) step_up: bool,
 }
 
 /// The database alone: all that a command beside `serve` needs.
@@ -102,6 +104,7 @@ impl Settings {
                 "addresses such as ann@example.com, ben@example.com",
             ),
             agents: reader.agents(is_production),
+            step_up: reader.flag("MFA_STEP_UP"),
         };
         if !settings.admin_email.contains('@') {
             reader.faults.push("BREEZE_ADMIN_EMAIL must be an e-mail address".to_owned());
@@ -253,6 +256,18 @@ mod tests {
         assert_eq!(settings.lifetimes, Lifetimes::BREEZE);
         assert_eq!((settings.lease.as_secs(), settings.drain.as_secs()), (15, 0));
         assert!(!settings.accepts_while_fenced);
+    }
+
+    #[test]
+    fn tokens_of_tests_from_end_to_end_live_longer_and_each_life_may_be_chosen() {
+        let lifetimes = |more: Option<(&'static str, &'static str)>| {
+            let set = [("E2E_MODE", "1")].into_iter().chain(more);
+            Settings::read(&Environment::given(set)).expect("valid").lifetimes
+        };
+        let hours = |n: u64| Duration::from_secs(n * 60 * 60);
+        assert_eq!(lifetimes(None).viewer, hours(24));
+        assert_eq!(lifetimes(Some(("JWT_VIEWER_TTL_SECONDS", "7200"))).viewer, hours(2));
+        assert_eq!(lifetimes(Some(("JWT_VIEWER_TTL_SECONDS", "7200"))).access, hours(24));
     }
 
     #[test]

@@ -27,4 +27,6 @@ pub(crate) struct App {
     pub(crate) limits: Arc<Limits>,
     pub(crate) outside: Arc<Clients>,
     pub(crate) agents: AgentPolicy,
+    /// Whether a code counts for the access token that it opened, and no longer.
+    pub(crate) step_up: bool,
 }

@@ -23,7 +23,9 @@ mod layer;
 mod memo;
 #[cfg(test)]
 mod tests;
+mod viewer;
 
 pub use super::ResponseFuture;
 pub use denied::Denied;
 pub use layer::{Jwt, JwtLayer};
+pub use viewer::{Viewer, ViewerLayer};

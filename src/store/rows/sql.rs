@@ -1,6 +1,6 @@
 //! What both databases need to write a statement about a user's table.
 
-use crate::{catalog::Secret, column::Column};
+use crate::column::Column;
 
 /// An identifier, quoted: whatever it holds, it names and never commands.
 pub(crate) fn quote(identifier: &str) -> String {
@@ -34,7 +34,7 @@ impl Binds {
 
 /// Whether values of `column` may be in the `mfa:` grammar: elsewhere it is plaintext.
 pub(crate) fn knows_mfa(column: &Column) -> bool {
-    column.secret() == Secret::MfaEncryptionKey
+    column.is_mfa()
 }
 
 #[cfg(test)]

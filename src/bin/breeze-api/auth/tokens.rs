@@ -1,4 +1,4 @@
-//! Access and refresh tokens of one session, and its cookie.
+//! Access and refresh tokens of one session, its cookie, and tokens to watch with.
 
 use breeze_rollover::{
     catalog::Secret,
@@ -6,7 +6,7 @@ use breeze_rollover::{
     keyring::Keychain,
     layer::session::{self, SignCookieError},
     problem::Problem,
-    token::{self, Lifetimes, NewToken, Scope, SignError},
+    token::{self, Lifetimes, NewToken, NewViewerToken, Scope, SignError},
 };
 use secrecy::SecretString;
 
@@ -40,27 +40,13 @@ pub(crate) fn issue(
     now: Timestamp,
 ) -> Result<Issued, Problem> {
     let ring = keychain.signing(Secret::JwtSecret).map_err(unsigned)?;
-    let scope: Scope = user.scope.parse().map_err(unsigned)?;
     let (jti, family) = (RowId::new(), session.family);
-    let claims = |token: NewToken| {
-        token
-            .email(user.email.clone())
-            .org_id(user.org_id.map(|id| id.to_string()))
-            .partner_id(user.partner_id.map(|id| id.to_string()))
-            .mfa(session.mfa)
-            .aep(user.auth_epoch)
-            .mep(user.mfa_epoch)
-    };
-    let sub = user.id.to_string();
-    let access = claims(NewToken::access(sub.clone(), scope))
-        .sid(family.to_string())
-        .lifetime(lifetimes.access);
-    let refresh = claims(NewToken::refresh(sub, scope, jti.to_string()))
+    let refresh = NewToken::refresh(user.id.to_string(), scope(user)?, jti.to_string())
         .fam(family.to_string())
         .lifetime(lifetimes.refresh);
     Ok(Issued {
-        access: token::sign(ring, &access, now).map_err(unmade)?,
-        refresh: token::sign(ring, &refresh, now).map_err(unmade)?,
+        access: access(keychain, user, session, lifetimes, now)?,
+        refresh: token::sign(ring, &of(user, session, refresh), now).map_err(unmade)?,
         session: cookie(keychain, user, session, lifetimes, now)?,
         row: NewRefreshToken {
             jti,
@@ -69,6 +55,54 @@ pub(crate) fn issue(
             expires_at: now.plus(lifetimes.refresh),
         },
     })
+}
+
+/// Signs the next access token of `session`.
+pub(crate) fn access(
+    keychain: &Keychain,
+    user: &User,
+    session: Session,
+    lifetimes: &Lifetimes,
+    now: Timestamp,
+) -> Result<SecretString, Problem> {
+    let ring = keychain.signing(Secret::JwtSecret).map_err(unsigned)?;
+    let access = NewToken::access(user.id.to_string(), scope(user)?)
+        .sid(session.family.to_string())
+        .lifetime(lifetimes.access);
+    token::sign(ring, &of(user, session, access), now).map_err(unmade)
+}
+
+/// Signs a viewer token with which `user` watches the remote session `watched`. It says
+/// that they passed MFA if `mfa` does, and that as long as it lives.
+pub(crate) fn viewer(
+    keychain: &Keychain,
+    user: &User,
+    watched: &str,
+    mfa: bool,
+    lifetimes: &Lifetimes,
+    now: Timestamp,
+) -> Result<SecretString, Problem> {
+    let ring = keychain.signing(Secret::JwtSecret).map_err(unsigned)?;
+    let (sub, email) = (user.id.to_string(), user.email.clone().unwrap_or_default());
+    let token = NewViewerToken::new(sub, email, watched, RowId::new().to_string())
+        .lifetime(lifetimes.viewer);
+    let token = if mfa { token.assured_until(now.plus(lifetimes.viewer)) } else { token };
+    token::sign_viewer(ring, &token, now).map_err(unmade)
+}
+
+/// `token` with what every token of `user` says.
+fn of(user: &User, session: Session, token: NewToken) -> NewToken {
+    token
+        .email(user.email.clone())
+        .org_id(user.org_id.map(|id| id.to_string()))
+        .partner_id(user.partner_id.map(|id| id.to_string()))
+        .mfa(session.mfa)
+        .aep(user.auth_epoch)
+        .mep(user.mfa_epoch)
+}
+
+fn scope(user: &User) -> Result<Scope, Problem> {
+    user.scope.parse().map_err(unsigned)
 }
 
 /// What the cookie of `session` says.

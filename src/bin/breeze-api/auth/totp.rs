@@ -8,6 +8,9 @@ use totp_rs::{Builder, Secret, Totp};
 /// The sealed column of the seeds.
 pub(crate) const MFA_COLUMN: (&str, &str) = ("users", "mfa_secret");
 
+/// The sealed column of seeds that were offered to a user, and not yet proven.
+pub(crate) const OFFER_COLUMN: (&str, &str) = ("api_mfa_offers", "secret");
+
 /// A new seed, in base32, and the URI from which an authenticator app learns it.
 pub(crate) struct Enrolment {
     pub(crate) seed: SecretString,

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use breeze_rollover::column::Registry;
 use clap::Args;
 use secrecy::SecretString;
 use serde::Serialize;
 
 use super::{Exit, connect, print, print_json};
+use crate::data;
 
 /// Count what every registered column holds, by form and key.
 #[derive(Debug, Args)]
@@ -28,7 +28,7 @@ struct Report {
 
 pub(crate) async fn run(url: &SecretString, census: &Census) -> anyhow::Result<Exit> {
     let store = connect(url).await?.store();
-    let survey = store.survey(&Registry::breeze()).await?;
+    let survey = store.survey(&data::registry()).await?;
     let mut report = Report {
         columns: BTreeMap::new(),
         forms: BTreeMap::new(),

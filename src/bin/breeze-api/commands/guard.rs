@@ -5,7 +5,6 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use breeze_rollover::{
     clock::SystemClock,
-    column::Registry,
     operator::Guard,
     store::{Actor, Guarding, TableGuard},
 };
@@ -14,6 +13,7 @@ use secrecy::SecretString;
 use serde_json::json;
 
 use super::{Exit, connect, print, print_json};
+use crate::data;
 
 /// Refuse, in the database itself, writes that name a retired key.
 #[derive(Debug, Args)]
@@ -49,7 +49,7 @@ struct Change {
 pub(crate) async fn run(url: &SecretString, command: &Command) -> anyhow::Result<Exit> {
     let database = connect(url).await?;
     database.check().await?;
-    let guard = Guard::new(database.store(), Arc::new(Registry::breeze()), Arc::new(SystemClock));
+    let guard = Guard::new(database.store(), Arc::new(data::registry()), Arc::new(SystemClock));
     match &command.what {
         What::Install(Change { reason, json }) => {
             tell(&guard.install(Actor::System, reason).await?, *json)

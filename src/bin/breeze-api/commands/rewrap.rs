@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 
 use breeze_rollover::{
     clock::{Clock, SystemClock},
-    column::Registry,
     envelope::Target,
     worker::{
         Pace,
@@ -18,6 +17,7 @@ use secrecy::SecretString;
 use serde::Serialize;
 
 use super::{Exit, bar, connect, environment_keychain, print, print_json};
+use crate::data;
 
 /// Rewrap every sealed value onto the primary key (a dry run unless --apply).
 #[derive(Debug, Args)]
@@ -67,7 +67,7 @@ pub(crate) async fn run(url: &SecretString, rewrap: &Rewrap) -> anyhow::Result<E
     let database = connect(url).await?;
     let keys = environment_keychain(&database).await?;
     let store = database.store();
-    let registry = Registry::breeze();
+    let registry = data::registry();
     let target = match rewrap.target {
         To::Bound => Target::Bound,
         To::Compatible => Target::Compatible,

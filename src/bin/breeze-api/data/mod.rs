@@ -12,6 +12,7 @@ mod api_keys;
 mod draft;
 mod error;
 mod id;
+mod mfa;
 mod postgres;
 mod recovery_codes;
 mod sqlite;
@@ -19,7 +20,13 @@ mod sqlite;
 use std::{fmt, sync::Arc};
 
 use async_trait::async_trait;
-use breeze_rollover::{clock::Timestamp, embed::Database, rollover::Reliance};
+use breeze_rollover::{
+    catalog::Secret,
+    clock::Timestamp,
+    column::{Column, Registry},
+    embed::Database,
+    rollover::Reliance,
+};
 use sqlx::{FromRow, migrate::Migrator};
 
 pub(crate) use access::{
@@ -31,9 +38,16 @@ pub(crate) use draft::{
 };
 pub(crate) use error::DataError;
 pub(crate) use id::RowId;
+pub(crate) use mfa::{Factors, MfaOffer, NewFactor};
 pub(crate) use recovery_codes::{
     RecoveryCodeSets, RecoveryCodes, RecoveryNotice, Standing, current_peppers,
 };
+
+/// Every sealed column: Breeze's own, and that of seeds that are offered.
+pub(crate) fn registry() -> Registry {
+    let offers = Column::text("api_mfa_offers", "secret").under(Secret::MfaEncryptionKey);
+    Registry::breeze().with(offers.bound_by_row())
+}
 
 /// The API's data in `database`.
 pub(crate) fn of(database: &Database) -> anyhow::Result<Arc<dyn Data>> {
@@ -63,6 +77,7 @@ pub(crate) trait Data:
     + ApiKeys
     + PasswordResets
     + RecoveryCodeSets
+    + Factors
     + fmt::Debug
     + Send
     + Sync
@@ -154,17 +169,6 @@ pub(crate) trait Users {
     /// Sets a password, ends every session of the user and raises `auth_epoch`, in
     /// one transaction.
     async fn set_password(&self, id: RowId, password_hash: &str) -> Result<bool, DataError>;
-
-    /// Notes that a code of TOTP step `step` was accepted. Answers false when a code
-    /// of this or a later step was accepted before.
-    async fn spend_totp_step(&self, id: RowId, step: i64) -> Result<bool, DataError>;
-
-    /// Begins to enrol a user in MFA, which it is not yet demanded of. Answers false
-    /// when the user is enrolled already.
-    async fn offer_mfa(&self, id: RowId, mfa_secret: &str) -> Result<bool, DataError>;
-
-    /// Demands MFA of a user from now on, and raises `mfa_epoch`.
-    async fn enable_mfa(&self, id: RowId) -> Result<bool, DataError>;
 
     async fn delete_user(&self, id: RowId) -> Result<bool, DataError>;
 }

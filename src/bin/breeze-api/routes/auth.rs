@@ -4,7 +4,8 @@
 //!    take as long.
 //! 2. Whoever is enrolled in MFA gets no token without a code, of their authenticator or
 //!    one of their recovery codes, and each code counts once. Only after a code does a
-//!    token say `mfa: true`.
+//!    token say `mfa: true`; where step-up is demanded, only the access token that the
+//!    code opened.
 //! 3. A refresh token counts once. When one is presented again, its whole family is
 //!    revoked, since somebody has a copy.
 //! 4. A session ends when the user's password or MFA changes: the tokens say which
@@ -33,11 +34,9 @@ use http::{
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 
-use super::{account, recovery_codes, row::Row, users};
+use super::{account, mfa, recovery_codes, users};
 use crate::{
-    auth::{
-        Issued, MFA_COLUMN, REFRESH_COOKIE, Session, accepted_step, cookies, issue, no_cookies,
-    },
+    auth::{Issued, REFRESH_COOKIE, Session, cookies, issue, no_cookies},
     data::{Exchange, Reach, RowId, User},
     extract::{Caller, Columns, Json, MaybeJson},
     state::App,
@@ -54,6 +53,7 @@ pub(super) fn signed_in() -> Router<App> {
         .route("/auth/me", get(users::me))
         .route("/auth/logout", post(logout))
         .merge(account::routes())
+        .merge(mfa::routes())
 }
 
 #[derive(Deserialize)]
@@ -123,11 +123,22 @@ async fn login(
             return Err(refused);
         }
     };
-    let session = Session { family: RowId::new(), mfa };
+    begin_session(&app, &columns, user, mfa).await
+}
+
+/// A session of `user` that begins now.
+pub(super) async fn begin_session(
+    app: &App,
+    columns: &Columns,
+    user: User,
+    mfa: bool,
+) -> Result<Response, Problem> {
+    let (now, session) = (app.clock.now(), Session { family: RowId::new(), mfa });
+    let keychain = columns.0.keychain();
     let issued = issue(keychain, &user, session, &app.lifetimes, now)?;
     app.data.begin_family(issued.row, now).await?;
-    let outdated = mfa && recovery_codes::are_outdated(&app, keychain, user.id).await;
-    Ok(signed_in_as(&app, user, &issued, outdated))
+    let outdated = mfa && recovery_codes::are_outdated(app, keychain, user.id).await;
+    Ok(signed_in_as(app, user, &issued, outdated))
 }
 
 /// Whether the user passed MFA: not, when they are not enrolled.
@@ -147,22 +158,8 @@ async fn second_factor(
         )
         .with("mfaRequired", true));
     };
-    let invalid = || denied("mfa_invalid", "the code is wrong or was used; wait for the next one");
-    let (table, column) = MFA_COLUMN;
-    let seed = Row::new(columns, table, user.id)
-        .text(column, user.mfa_secret.as_deref())
-        .await
-        .map_err(|why| why.or(unreadable_seed))?
-        .ok_or_else(unreadable_seed)?;
-    let step = accepted_step(&seed, code, app.clock.now()).map_err(|_| unreadable_seed())?;
-    let step = step.ok_or_else(invalid)?;
-    if app.data.spend_totp_step(user.id, step).await? { Ok(true) } else { Err(invalid()) }
-}
-
-/// Nobody gets in without MFA because a seed is lost.
-pub(super) fn unreadable_seed() -> Problem {
-    tracing::error!("a user's TOTP seed does not open");
-    Problem::internal().coded("mfa_unreadable")
+    mfa::prove(app, columns, user, code).await?;
+    Ok(true)
 }
 
 async fn refresh(
@@ -197,7 +194,7 @@ async fn refresh(
             "the password or MFA of this user has changed; sign in again",
         ));
     }
-    let session = Session { family, mfa: claims.mfa };
+    let session = Session { family, mfa: claims.mfa && !app.step_up };
     let issued = issue(columns.0.keychain(), &user, session, &app.lifetimes, now)?;
     match app.data.exchange(jti, issued.row).await? {
         Exchange::Done => Ok(signed_in_as(&app, user, &issued, false)),

@@ -13,6 +13,7 @@ mod files;
 mod health;
 mod ice;
 mod messages;
+mod mfa;
 mod password_reset;
 mod recovery_codes;
 mod recovery_reissue;
@@ -21,11 +22,15 @@ mod session;
 mod sso_providers;
 mod tenant_variables;
 mod users;
+mod viewer;
 mod webhooks;
 
 use axum::{Router, middleware as layers};
 use breeze_rollover::layer::{
-    api_key::ApiKeyLayer, jwt::JwtLayer, sealed::SealedLayer, session::SessionLayer,
+    api_key::ApiKeyLayer,
+    jwt::{JwtLayer, ViewerLayer},
+    sealed::SealedLayer,
+    session::SessionLayer,
 };
 pub(crate) use recovery_reissue::{admin as recovery_admin, keep_telling};
 use tower_http::{catch_panic::CatchPanicLayer, trace::TraceLayer};
@@ -34,18 +39,23 @@ use crate::{
     auth::IssuedKeys, limits::limit_requests, middleware, settings::REQUEST_TIMEOUT, state::App,
 };
 
-/// The whole API over `app`, its callers known as `jwt` says, its browsers as `sessions`
-/// says, services by their API keys, and its columns sealed as `sealed` says.
+/// By what callers are known: one layer a kind of credential.
+pub(crate) struct Doors {
+    /// Users, by their access tokens.
+    pub(crate) jwt: JwtLayer,
+    /// Who watches a remote session, by the token for it.
+    pub(crate) viewer: ViewerLayer,
+    /// Services, by their API keys.
+    pub(crate) api_key: ApiKeyLayer<IssuedKeys>,
+    /// Browsers, by their cookies.
+    pub(crate) sessions: SessionLayer,
+}
+
+/// The whole API over `app`, its callers known as `doors` say, and its columns sealed as
+/// `sealed` says.
 ///
 /// `extra` is merged beside it: the admin endpoint, with its own demands.
-pub(crate) fn router(
-    app: App,
-    jwt: JwtLayer,
-    api_key: ApiKeyLayer<IssuedKeys>,
-    sessions: SessionLayer,
-    sealed: SealedLayer,
-    extra: Router,
-) -> Router {
+pub(crate) fn router(app: App, doors: Doors, sealed: SealedLayer, extra: Router) -> Router {
     let known = Router::new()
         .merge(auth::signed_in())
         .merge(users::routes())
@@ -59,16 +69,18 @@ pub(crate) fn router(
         .merge(files::routes())
         .merge(messages::routes())
         .merge(ice::routes())
+        .merge(viewer::signed_in())
         .merge(enrolment_keys::routes())
         .merge(recovery_codes::routes())
         .route_layer(layers::from_fn_with_state(app.clone(), limit_requests))
-        .route_layer(jwt);
-    let by_key = api_keys::by_key().route_layer(api_key);
+        .route_layer(doors.jwt);
+    let by_key = api_keys::by_key().route_layer(doors.api_key);
+    let watching = viewer::watching().route_layer(doors.viewer);
     let open = auth::open()
         .merge(agents::open())
         .merge(password_reset::routes())
-        .merge(session::routes(sessions));
-    let api = known.merge(by_key).merge(open);
+        .merge(session::routes(doors.sessions));
+    let api = known.merge(by_key).merge(watching).merge(open);
     let api = api.layer(layers::from_fn(middleware::answer_in_time)).layer(sealed);
     Router::new()
         .nest("/api/v1", api)

@@ -13,6 +13,7 @@ macro_rules! columns {
          auth_epoch::bigint AS auth_epoch, mfa_epoch::bigint AS mfa_epoch, version"
     };
 }
+pub(super) use columns;
 
 /// Served by `users_email_lower_key`.
 const BY_EMAIL: &str = concat!("SELECT ", columns!(), " FROM users WHERE lower(email) = lower($1)");
@@ -61,21 +62,8 @@ const SET_PASSWORD: &str = "
     WHERE id = $1";
 
 /// Served by `api_refresh_tokens_user_idx`.
-const REVOKE_SESSIONS: &str =
+pub(super) const REVOKE_SESSIONS: &str =
     "UPDATE api_refresh_tokens SET revoked = true WHERE user_id = $1 AND NOT revoked";
-
-/// Guards against replay: a step only ever rises.
-const SPEND_TOTP_STEP: &str =
-    "UPDATE users SET mfa_last_step = $2 WHERE id = $1 AND mfa_last_step < $2";
-
-/// Guards the seed of whoever is enrolled already.
-const OFFER_MFA: &str = "
-    UPDATE users SET mfa_secret = $2, version = version + 1
-    WHERE id = $1 AND NOT coalesce(mfa_enabled, false)";
-
-const ENABLE_MFA: &str = "
-    UPDATE users SET mfa_enabled = true, mfa_epoch = mfa_epoch + 1, version = version + 1
-    WHERE id = $1 AND mfa_secret IS NOT NULL AND NOT coalesce(mfa_enabled, false)";
 
 const DELETE: &str = "DELETE FROM users WHERE id = $1";
 
@@ -143,21 +131,6 @@ impl Users for PgData {
         sqlx::query(REVOKE_SESSIONS).bind(id).execute(&mut *transaction).await?;
         transaction.commit().await?;
         Ok(found)
-    }
-
-    async fn spend_totp_step(&self, id: RowId, step: i64) -> Result<bool, DataError> {
-        let query = sqlx::query(SPEND_TOTP_STEP).bind(id).bind(step);
-        Ok(query.execute(&self.pool).await?.rows_affected() == 1)
-    }
-
-    async fn offer_mfa(&self, id: RowId, mfa_secret: &str) -> Result<bool, DataError> {
-        let query = sqlx::query(OFFER_MFA).bind(id).bind(mfa_secret);
-        Ok(query.execute(&self.pool).await?.rows_affected() == 1)
-    }
-
-    async fn enable_mfa(&self, id: RowId) -> Result<bool, DataError> {
-        let query = sqlx::query(ENABLE_MFA).bind(id);
-        Ok(query.execute(&self.pool).await?.rows_affected() == 1)
     }
 
     async fn delete_user(&self, id: RowId) -> Result<bool, DataError> {

@@ -4,6 +4,7 @@ mod agents;
 mod api_keys;
 mod discovery_profiles;
 mod enrolment_keys;
+mod mfa;
 mod password_resets;
 mod recovery_codes;
 mod refresh_tokens;

@@ -13,6 +13,7 @@ macro_rules! columns {
          auth_epoch, mfa_epoch, version"
     };
 }
+pub(super) use columns;
 
 /// Served by `users_email_lower_key`.
 const BY_EMAIL: &str = concat!("SELECT ", columns!(), " FROM users WHERE lower(email) = lower($1)");
@@ -55,21 +56,8 @@ const SET_PASSWORD: &str = "
     WHERE id = $1";
 
 /// Served by `api_refresh_tokens_user_idx`.
-const REVOKE_SESSIONS: &str =
+pub(super) const REVOKE_SESSIONS: &str =
     "UPDATE api_refresh_tokens SET revoked = true WHERE user_id = $1 AND NOT revoked";
-
-/// Guards against replay: a step only ever rises.
-const SPEND_TOTP_STEP: &str =
-    "UPDATE users SET mfa_last_step = $2 WHERE id = $1 AND mfa_last_step < $2";
-
-/// Guards the seed of whoever is enrolled already.
-const OFFER_MFA: &str = "
-    UPDATE users SET mfa_secret = $2, version = version + 1
-    WHERE id = $1 AND NOT mfa_enabled";
-
-const ENABLE_MFA: &str = "
-    UPDATE users SET mfa_enabled = true, mfa_epoch = mfa_epoch + 1, version = version + 1
-    WHERE id = $1 AND mfa_secret IS NOT NULL AND NOT mfa_enabled";
 
 const DELETE: &str = "DELETE FROM users WHERE id = $1";
 
@@ -134,21 +122,6 @@ impl Users for SqliteData {
         sqlx::query(REVOKE_SESSIONS).bind(id).execute(&mut *transaction).await?;
         transaction.commit().await?;
         Ok(found)
-    }
-
-    async fn spend_totp_step(&self, id: RowId, step: i64) -> Result<bool, DataError> {
-        let query = sqlx::query(SPEND_TOTP_STEP).bind(id).bind(step);
-        Ok(query.execute(&self.pool).await?.rows_affected() == 1)
-    }
-
-    async fn offer_mfa(&self, id: RowId, mfa_secret: &str) -> Result<bool, DataError> {
-        let query = sqlx::query(OFFER_MFA).bind(id).bind(mfa_secret);
-        Ok(query.execute(&self.pool).await?.rows_affected() == 1)
-    }
-
-    async fn enable_mfa(&self, id: RowId) -> Result<bool, DataError> {
-        let query = sqlx::query(ENABLE_MFA).bind(id);
-        Ok(query.execute(&self.pool).await?.rows_affected() == 1)
     }
 
     async fn delete_user(&self, id: RowId) -> Result<bool, DataError> {
