@@ -16,8 +16,8 @@ use breeze_rollover::{
     clock::{Clock, SystemClock},
     column::Registry,
     embed::{Database, Rollovers, Setup},
-    keyring::sources::Environment,
     layer::api_key::ApiKeyLayer,
+    manager::Sources,
     worker::WorkerSettings,
 };
 use clap::Args;
@@ -50,8 +50,8 @@ pub(crate) struct Serve {
     migrate: bool,
 }
 
-pub(crate) async fn run(environment: Environment, serve: Serve) -> anyhow::Result<()> {
-    let settings = Settings::read(&environment)?;
+pub(crate) async fn run(sources: Sources, serve: Serve) -> anyhow::Result<()> {
+    let settings = Settings::read(sources.environment())?;
     let mut database = Database::connect(settings.database.expose_secret(), CONNECTIONS).await?;
     if let Some(url) = &settings.database_listen {
         database = database.listening_on(url.expose_secret())?;
@@ -65,7 +65,7 @@ pub(crate) async fn run(environment: Environment, serve: Serve) -> anyhow::Resul
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let effects = Effects { data: Arc::clone(&data), clock: Arc::clone(&clock) };
     let mut setup = Setup::new(database, Registry::breeze())
-        .environment(environment)
+        .sources(sources)
         .name(format!("breeze-api {}", settings.listen))
         .lifetimes(settings.lifetimes)
         .lease(settings.lease, POLL.min(settings.lease / 5))

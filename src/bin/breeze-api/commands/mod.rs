@@ -87,8 +87,11 @@ pub(crate) async fn connect(url: &SecretString) -> anyhow::Result<Database> {
 
 /// The keychain of the environment alone. Where a key store exists too, both must
 /// name the same primary keys, or a rewrap would undo a rollover.
-pub(crate) async fn environment_keychain(database: &Database) -> anyhow::Result<Keychain> {
-    let declared = Declared::read(&Environment::process(), &[])?;
+pub(crate) async fn environment_keychain(
+    database: &Database,
+    environment: &Environment,
+) -> anyhow::Result<Keychain> {
+    let declared = Declared::read(environment, &[])?;
     match database.check().await {
         Ok(()) => {
             let custody = database.store().custody().await?;
@@ -117,13 +120,14 @@ pub(crate) async fn environment_keychain(database: &Database) -> anyhow::Result<
 
 /// This process as a replica for the time of one command. It signs nothing, so that
 /// nothing need be accepted any longer because of it.
-pub(crate) fn setup(database: Database) -> Setup {
+pub(crate) fn setup(database: Database, environment: &Environment) -> Setup {
     let none =
         Lifetimes { access: Duration::ZERO, refresh: Duration::ZERO, viewer: Duration::ZERO };
     let setup = Setup::new(database, Registry::breeze())
+        .environment(environment.clone())
         .name(format!("command {}", std::process::id()))
         .lifetimes(none);
-    Outside::of(&Environment::process()).join(setup)
+    Outside::of(environment).join(setup)
 }
 
 /// Whether what a rollover waits for goes away only when people act.

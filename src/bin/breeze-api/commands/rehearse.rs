@@ -20,6 +20,7 @@ use breeze_rollover::{
     clock::{Clock, SystemClock, Timestamp},
     embed::Database,
     ids::RolloverId,
+    keyring::sources::Environment,
     operator::{Accept, Operator, RolloverView},
     rollover::Phase,
     store::Actor,
@@ -57,7 +58,11 @@ const LONG: Duration = Duration::from_secs(400 * 24 * 60 * 60);
 /// How long a rollover may stand still before time, and then loss, is given.
 const STILL: Duration = Duration::from_secs(5);
 
-pub(crate) async fn run(url: &SecretString, command: &Rollover) -> anyhow::Result<Exit> {
+pub(crate) async fn run(
+    url: &SecretString,
+    environment: &Environment,
+    command: &Rollover,
+) -> anyhow::Result<Exit> {
     ensure!(
         command.secret.entry().class != Class::Provider,
         "{} is a credential at a provider, of which there is no copy to rehearse on; use --dry-run",
@@ -67,7 +72,7 @@ pub(crate) async fn run(url: &SecretString, command: &Rollover) -> anyhow::Resul
     let original = connect(url).await?;
     original.check().await?;
     let copy = Copy::of(original, url).await?;
-    let done = on_copy(copy.url(), command).await;
+    let done = on_copy(copy.url(), environment, command).await;
     copy.remove().await?;
     let (view, given_up) = done?;
     let is_complete = view.rollover.phase == Phase::Retired;
@@ -85,7 +90,11 @@ pub(crate) async fn run(url: &SecretString, command: &Rollover) -> anyhow::Resul
     Ok(if is_complete { Exit::Complete } else { Exit::Incomplete })
 }
 
-async fn on_copy(url: &SecretString, command: &Rollover) -> anyhow::Result<(RolloverView, bool)> {
+async fn on_copy(
+    url: &SecretString,
+    environment: &Environment,
+    command: &Rollover,
+) -> anyhow::Result<(RolloverView, bool)> {
     let database = Database::connect(url.expose_secret(), 8).await?;
     let store = database.store();
     // The replicas of the original know nothing of the copy.
@@ -93,7 +102,7 @@ async fn on_copy(url: &SecretString, command: &Rollover) -> anyhow::Result<(Roll
         store.deregister(replica.id).await?;
     }
     let clock = Arc::new(Hurried::default());
-    let rollovers = setup(database).clock(clock.clone()).start().await?;
+    let rollovers = setup(database, environment).clock(clock.clone()).start().await?;
     let operator = rollovers.operator();
     let carried = async {
         let id = operator.begin(request(command), Actor::System).await?.id;

@@ -8,6 +8,7 @@ use breeze_rollover::{
     catalog::Secret,
     envelope::Target,
     ids::RolloverId,
+    keyring::sources::Environment,
     operator::{Check, Operator, Request, RolloverView},
     rollover::{Mode, Phase},
     store::Actor,
@@ -52,12 +53,16 @@ pub(crate) struct Rollover {
     pub(crate) json: bool,
 }
 
-pub(crate) async fn run(url: &SecretString, command: &Rollover) -> anyhow::Result<Exit> {
+pub(crate) async fn run(
+    url: &SecretString,
+    environment: &Environment,
+    command: &Rollover,
+) -> anyhow::Result<Exit> {
     if command.rehearse {
-        return rehearse::run(url, command).await;
+        return rehearse::run(url, environment, command).await;
     }
     let database = connect(url).await?;
-    let rollovers = setup(database).start().await?;
+    let rollovers = setup(database, environment).start().await?;
     let done = carry_out(rollovers.operator(), command).await;
     rollovers.leave().await;
     let view = done?;
