@@ -157,12 +157,20 @@ async fn aws_checks_who_asks_and_what_that_one_may_do() {
 
 #[tokio::test]
 #[cfg_attr(not(managers_tests), ignore = "needs moto; tests/run installs it")]
-async fn aws_knows_a_process_by_the_role_of_its_container() {
+async fn aws_knows_a_process_by_a_role_and_by_that_of_its_container() {
     let moto = Moto::start().await;
     moto.holds(&fields(&[])).await;
-    let known = moto.user();
+    let (known, token) = moto.role().await;
+    moto.known_by([
+        ("AWS_ACCESS_KEY_ID", known.id.clone()),
+        ("AWS_SECRET_ACCESS_KEY", known.secret.clone()),
+        ("AWS_SESSION_TOKEN", token.clone()),
+    ])
+    .read()
+    .await
+    .unwrap();
     let credential = json!({
-        "AccessKeyId": known.id, "SecretAccessKey": known.secret, "Token": "",
+        "AccessKeyId": known.id, "SecretAccessKey": known.secret, "Token": token,
         "Expiration": "2099-01-01T00:00:00Z", "RoleArn": "arn:aws:iam::123456789012:role/api",
     });
     let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();

@@ -11,7 +11,10 @@ use breeze_rollover::{
 use http::Request;
 use serde_json::{Value, json};
 use tokio::{
+    io::copy_bidirectional,
+    net::{TcpListener, TcpStream},
     process::{Child, Command},
+    task::{JoinHandle, JoinSet},
     time::sleep,
 };
 
@@ -42,55 +45,63 @@ pub struct Known {
 /// A server, ended with this value.
 #[derive(Debug)]
 pub struct Moto {
-    pub port: u16,
+    port: u16,
     process: Child,
+    /// Where processes reach it, while the road is open.
+    open: u16,
+    road: JoinHandle<()>,
     user: Known,
     operator: Known,
 }
 
 impl Moto {
     pub async fn start() -> Self {
-        let port = free_port();
+        let (port, open) = (free_port(), free_port());
         let none = || Known { id: String::new(), secret: String::new() };
-        let mut moto = Self { port, process: spawn(port), user: none(), operator: none() };
+        let (process, road) = (spawn(port), road(open, port).await);
+        let mut moto = Self { port, process, open, road, user: none(), operator: none() };
         moto.furnish().await;
         moto
     }
 
     /// Users, and no secret yet. From then on, everything is checked.
     async fn furnish(&mut self) {
-        while self.send("/moto-api/", "", "").await.is_none() {
+        while self.send("/moto-api/", "iam", "").await.is_none() {
             sleep(Duration::from_millis(50)).await;
         }
-        let allowing = |actions: Value| {
-            let statement = json!({ "Effect": "Allow", "Action": actions, "Resource": "*" });
-            json!({ "Version": "2012-10-17", "Statement": [statement] }).to_string()
-        };
-        self.user = self.user_who("breeze", &allowing(json!(ACTIONS))).await;
-        self.operator = self.user_who("operator", &allowing(json!("*"))).await;
-        self.send("/moto-api/reset-auth", "", "0").await.unwrap().expect(200);
+        self.user = self.user_who("breeze", &allowing(&json!(ACTIONS))).await;
+        self.operator = self.user_who("operator", &allowing(&json!("*"))).await;
+        self.checks_after("0").await;
+    }
+
+    /// So many calls are not checked yet.
+    async fn checks_after(&self, calls: &str) {
+        self.send("/moto-api/reset-auth", "iam", calls).await.unwrap().expect(200);
     }
 
     /// A call of nobody, while nothing is checked.
-    async fn send(&self, path: &str, target: &str, body: &str) -> Option<Answer> {
-        let service = if target.is_empty() { "iam" } else { "secretsmanager" };
+    async fn send(&self, path: &str, service: &str, body: &str) -> Option<Answer> {
+        let form = if path == "/" { "application/x-www-form-urlencoded" } else { "text/plain" };
         let credential = format!("Credential=nobody/20260101/{REGION}/{service}/aws4_request");
         let request = Request::post(path)
-            .header("X-Amz-Target", target)
-            .header("Content-Type", "application/x-www-form-urlencoded")
+            .header("Content-Type", form)
             .header("Authorization", format!("AWS4-HMAC-SHA256 {credential}, Signature=none"))
             .body(body.to_owned());
         Client::on(self.port).send(request.unwrap()).await.ok()
     }
 
     async fn iam(&self, form: &[(&str, &str)]) -> String {
-        let mut body = String::from("Version=2010-05-08");
+        self.form("iam", "Version=2010-05-08", form).await
+    }
+
+    async fn form(&self, service: &str, version: &str, form: &[(&str, &str)]) -> String {
+        let mut body = version.to_owned();
         for (name, value) in form {
             let value =
                 percent_encoding::utf8_percent_encode(value, percent_encoding::NON_ALPHANUMERIC);
             body += &format!("&{name}={value}");
         }
-        let answer = self.send("/", "", &body).await.unwrap();
+        let answer = self.send("/", service, &body).await.unwrap();
         assert_eq!(answer.status, 200, "{}", answer.body.escape_ascii());
         String::from_utf8(answer.body.to_vec()).unwrap()
     }
@@ -106,20 +117,36 @@ impl Moto {
         ])
         .await;
         let made = self.iam(&[("Action", "CreateAccessKey"), ("UserName", name)]).await;
-        let element = |name: &str| {
-            let (_, rest) = made.split_once(&format!("<{name}>")).unwrap();
-            rest.split_once('<').unwrap().0.to_owned()
-        };
-        Known { id: element("AccessKeyId"), secret: element("SecretAccessKey") }
+        Known { id: element(&made, "AccessKeyId"), secret: element(&made, "SecretAccessKey") }
+    }
+
+    /// The credential of a role that may do what the API may, and its token.
+    pub async fn role(&self) -> (Known, String) {
+        self.checks_after("99").await;
+        let policy = allowing(&json!(ACTIONS));
+        let role = ("RoleName", "api");
+        self.iam(&[("Action", "CreateRole"), role, ("AssumeRolePolicyDocument", "{}")]).await;
+        let put = [("Action", "PutRolePolicy"), role, ("PolicyName", "it")];
+        self.iam(&[&put[..], &[("PolicyDocument", &policy)]].concat()).await;
+        let assume = [
+            ("Action", "AssumeRole"),
+            ("RoleArn", "arn:aws:iam::123456789012:role/api"),
+            ("RoleSessionName", "session"),
+        ];
+        let made = self.form("sts", "Version=2011-06-15", &assume).await;
+        self.checks_after("0").await;
+        let known =
+            Known { id: element(&made, "AccessKeyId"), secret: element(&made, "SecretAccessKey") };
+        (known, element(&made, "SessionToken"))
     }
 
     /// The key of another user, who may do nothing.
     pub async fn stranger(&self) -> Known {
-        self.send("/moto-api/reset-auth", "", "99").await.unwrap().expect(200);
+        self.checks_after("99").await;
         let policy = json!({ "Version": "2012-10-17", "Statement": [
             { "Effect": "Deny", "Action": "*", "Resource": "*" } ] });
         let known = self.user_who("stranger", &policy.to_string()).await;
-        self.send("/moto-api/reset-auth", "", "0").await.unwrap().expect(200);
+        self.checks_after("0").await;
         known
     }
 
@@ -179,7 +206,7 @@ impl Moto {
 
     /// What an operator reads.
     pub async fn held(&self) -> (String, Value) {
-        let body = json!({ "SecretId": "breeze/api" });
+        let body = json!({ "SecretId": "breeze/api", "VersionStage": "AWSCURRENT" });
         let read = self.asked_by_operator("GetSecretValue", &body).await.expect(200);
         let text = read["SecretString"].as_str().unwrap();
         (read["VersionId"].as_str().unwrap().to_owned(), serde_json::from_str(text).unwrap())
@@ -190,16 +217,13 @@ impl Moto {
         self.asked_by_operator("DeleteSecret", &body).await.expect(200);
     }
 
-    /// It ends, and everything that it had with it.
-    pub async fn end(&mut self) {
-        self.process.kill().await.unwrap();
+    /// Nobody reaches it any more.
+    pub fn goes_away(&mut self) {
+        self.road.abort();
     }
 
-    /// It is there again, with a secret that holds `fields`, and the same users.
-    pub async fn begin_again(&mut self, fields: &Value) {
-        self.process = spawn(self.port);
-        self.furnish().await;
-        self.holds(fields).await;
+    pub async fn comes_back(&mut self) {
+        self.road = road(self.open, self.port).await;
     }
 
     pub fn pid(&self) -> u32 {
@@ -217,8 +241,8 @@ impl Moto {
         ]
     }
 
-    pub fn address(&self) -> String {
-        format!("http://127.0.0.1:{}", self.port)
+    fn address(&self) -> String {
+        format!("http://127.0.0.1:{}", self.open)
     }
 
     pub const fn user(&self) -> &Known {
@@ -244,6 +268,33 @@ impl Moto {
     }
 }
 
+/// A policy that allows `actions`.
+fn allowing(actions: &Value) -> String {
+    let statement = json!({ "Effect": "Allow", "Action": actions, "Resource": "*" });
+    json!({ "Version": "2012-10-17", "Statement": [statement] }).to_string()
+}
+
+/// The text of the first element of this name.
+fn element(xml: &str, name: &str) -> String {
+    let (_, rest) = xml.split_once(&format!("<{name}>")).unwrap();
+    rest.split_once('<').unwrap().0.to_owned()
+}
+
+/// Takes connections on `open` through to `port`; all are cut when it is aborted.
+async fn road(open: u16, port: u16) -> JoinHandle<()> {
+    let listener = TcpListener::bind(("127.0.0.1", open)).await.unwrap();
+    tokio::spawn(async move {
+        let mut through = JoinSet::new();
+        while let Ok((mut near, _)) = listener.accept().await {
+            through.spawn(async move {
+                if let Ok(mut far) = TcpStream::connect(("127.0.0.1", port)).await {
+                    drop(copy_bidirectional(&mut near, &mut far).await);
+                }
+            });
+        }
+    })
+}
+
 fn spawn(port: u16) -> Child {
     Command::new(program("moto_server"))
         .args(["-H", "127.0.0.1", "-p", &port.to_string()])
@@ -252,4 +303,10 @@ fn spawn(port: u16) -> Child {
         .kill_on_drop(true)
         .spawn()
         .unwrap()
+}
+
+impl Drop for Moto {
+    fn drop(&mut self) {
+        self.road.abort();
+    }
 }

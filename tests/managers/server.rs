@@ -64,19 +64,19 @@ impl Server {
         }
     }
 
-    /// It answers nobody any more: sealed, or ended.
+    /// It answers nobody any more: sealed, or cut off.
     pub async fn goes_away(&mut self) {
         match self {
             Self::Bao(bao) => bao.seal().await,
-            Self::Moto(moto) => moto.end().await,
+            Self::Moto(moto) => moto.goes_away(),
         }
     }
 
-    /// It answers again, and holds `fields`.
-    pub async fn comes_back(&mut self, fields: &Value) {
+    /// It answers again, and holds what it held.
+    pub async fn comes_back(&mut self) {
         match self {
             Self::Bao(bao) => bao.unseal().await,
-            Self::Moto(moto) => moto.begin_again(fields).await,
+            Self::Moto(moto) => moto.comes_back().await,
         }
     }
 

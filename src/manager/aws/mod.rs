@@ -94,10 +94,10 @@ impl SecretsManager {
     }
 
     async fn at(&self, version: Option<&str>) -> Result<Revision, ManagerError> {
-        let mut body = json!({ "SecretId": self.secret });
-        if let Some(version) = version {
-            body["VersionId"] = version.into();
-        }
+        let body = match version {
+            None => json!({ "SecretId": self.secret, "VersionStage": CURRENT }),
+            Some(version) => json!({ "SecretId": self.secret, "VersionId": version }),
+        };
         let heard = self.asked(Again::Always, "GetSecretValue", &body, &[]).await;
         let heard = heard.map_err(|refused| match (&refused.kind, version) {
             (Kind::Missing, Some(version)) => ManagerError::Gone(version.to_owned()),

@@ -73,6 +73,21 @@ impl Signed {
     }
 }
 
+/// The variables that tell of a credential, but for those of containers, which are asked for
+/// by name.
+const NAMES: [&str; 10] = [
+    "AWS_ACCESS_KEY_ID",
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_SESSION_TOKEN",
+    "AWS_REGION",
+    "AWS_ROLE_ARN",
+    "AWS_ROLE_SESSION_NAME",
+    "AWS_STS_REGIONAL_ENDPOINTS",
+    "AWS_WEB_IDENTITY_TOKEN_FILE",
+    "AWS_EC2_METADATA_DISABLED",
+    "AWS_EC2_METADATA_SERVICE_ENDPOINT",
+];
+
 /// The variables of the process, where each may be in a file.
 struct Variables(Environment);
 
@@ -82,9 +97,9 @@ impl Env for Variables {
         Some(value.expose_text().trim().to_owned())
     }
 
-    /// Nobody lists them.
     fn vars(&self) -> HashMap<String, String> {
-        HashMap::new()
+        let known = NAMES.iter().filter_map(|name| Some(((*name).to_owned(), self.var(name)?)));
+        known.collect()
     }
 
     /// What is in it is for people.
