@@ -1,6 +1,8 @@
 //! Why a secrets manager did not do it.
 
-use crate::keyring::sources::{Fault, UnfitFields};
+#[cfg(feature = "worker")]
+use crate::keyring::sources::Fault;
+use crate::keyring::sources::UnfitFields;
 
 /// A secrets manager did not do it. Tells what it answered, never a value.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -45,6 +47,7 @@ pub enum ManagerError {
 }
 
 /// The keys could not be read from where they are.
+#[cfg(feature = "worker")]
 #[derive(Debug, thiserror::Error)]
 pub enum SourcesError {
     /// A variable that says where they are is at fault.

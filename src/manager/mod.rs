@@ -20,13 +20,15 @@
 #[cfg(feature = "aws")]
 pub mod aws;
 mod error;
+#[cfg(feature = "worker")]
 mod follow;
 #[cfg(feature = "worker")]
 mod form;
 #[cfg(feature = "client")]
 mod heard;
-#[cfg(feature = "client")]
+#[cfg(all(feature = "client", feature = "worker"))]
 mod named;
+#[cfg(feature = "worker")]
 mod sources;
 #[cfg(feature = "vault")]
 pub mod vault;
@@ -39,10 +41,14 @@ use std::fmt;
 
 use async_trait::async_trait;
 
-pub use error::{ManagerError, SourcesError};
-pub(crate) use follow::Following;
-pub use sources::{SOURCES, Sources};
+pub use error::ManagerError;
 #[cfg(feature = "worker")]
+pub use error::SourcesError;
+#[cfg(feature = "worker")]
+pub(crate) use follow::Following;
+#[cfg(feature = "worker")]
+pub use sources::{SOURCES, Sources};
+#[cfg(all(feature = "worker", any(feature = "postgres", feature = "sqlite")))]
 pub(crate) use write_back::WriteBack;
 
 pub use crate::keyring::sources::{Fields, Revision};

@@ -90,7 +90,6 @@ impl Sources {
     }
 
     /// The manager, and what was read of it.
-    #[cfg_attr(not(feature = "worker"), expect(dead_code, reason = "a replica follows it"))]
     pub(crate) fn into_following(self) -> Option<(Arc<Following>, bool)> {
         let writes_back = self.writes_back;
         self.following.map(|following| (following, writes_back))

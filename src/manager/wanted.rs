@@ -225,7 +225,11 @@ mod tests {
     #[test]
     fn an_edit_that_is_not_acted_on_and_a_wish_stay() {
         let primary = (NEW, KeyState::Primary, Origin::Generated);
-        assert_eq!(jwt(HELD, &[primary.clone()], &[]), None, "custody does not know it");
+        assert_eq!(
+            jwt(HELD, std::slice::from_ref(&primary), &[]),
+            None,
+            "custody does not know it"
+        );
         let staged = (OLD, KeyState::Staged, manager());
         assert_eq!(jwt(HELD, &[primary.clone(), staged], &[]), None, "it asks for a rollover");
         let previous = format!(

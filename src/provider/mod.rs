@@ -13,6 +13,7 @@
 //! current primary for one operation.
 
 #[cfg(feature = "client")]
+#[cfg_attr(not(feature = "providers"), allow(dead_code, reason = "what providers call"))]
 mod address;
 #[cfg(feature = "providers")]
 pub mod anthropic;
@@ -39,6 +40,7 @@ pub mod s3;
 #[cfg(feature = "providers")]
 pub mod smtp;
 #[cfg(feature = "client")]
+#[cfg_attr(not(feature = "providers"), allow(dead_code, reason = "what providers call"))]
 mod trust;
 #[cfg(feature = "providers")]
 pub mod turn;

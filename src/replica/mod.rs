@@ -34,6 +34,7 @@ use retired::Retired;
 use root::Roots;
 pub use root_status::RootStatus;
 use snapshots::Snapshots;
+#[cfg(feature = "worker")]
 pub(crate) use told::Told;
 
 use crate::{
