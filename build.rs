@@ -1,50 +1,23 @@
-//! Tells the tests whether there is a PostgreSQL server to run against, and whether
-//! there is a PgBouncer before it.
+//! Tells the tests which programs they find: `cfg(x_tests)` for each `BREEZE_TEST_X` that
+//! is set. Without it, a test that needs the program is reported as ignored.
 //!
-//! Its effect is `cfg(postgres_tests)`, set while `BREEZE_TEST_POSTGRES` is set, and
-//! `cfg(pgbouncer_tests)`, set while `BREEZE_TEST_PGBOUNCER` is: without it, a test that
-//! needs one is reported as ignored. So it is with `cfg(redis_tests)`, `cfg(smtp_tests)`,
-//! `cfg(turn_tests)` and `cfg(prometheus_tests)`, for tests that start such a server of
-//! their own, and with `cfg(oathtool_tests)`, for those that run that program. The server itself is in `BREEZE_TEST_POSTGRES_URL`,
-//! and the pooler's port in `BREEZE_TEST_PGBOUNCER_PORT`, read when a test runs: a new
-//! one builds nothing.
+//! PostgreSQL and the PgBouncer before it run already, at `BREEZE_TEST_POSTGRES_URL` and
+//! the port `BREEZE_TEST_PGBOUNCER_PORT`, which are read when a test runs: a new one builds
+//! nothing. The others are started by the tests themselves.
+
+/// `tests/run` sets each of them.
+const PROGRAMS: [&str; 8] =
+    ["postgres", "pgbouncer", "redis", "smtp", "turn", "prometheus", "oathtool", "managers"];
 
 fn main() {
-    println!("cargo::rustc-check-cfg=cfg(postgres_tests)");
-    println!("cargo::rustc-check-cfg=cfg(pgbouncer_tests)");
-    println!("cargo::rustc-check-cfg=cfg(redis_tests)");
-    println!("cargo::rustc-check-cfg=cfg(smtp_tests)");
-    println!("cargo::rustc-check-cfg=cfg(turn_tests)");
-    println!("cargo::rustc-check-cfg=cfg(prometheus_tests)");
-    println!("cargo::rustc-check-cfg=cfg(oathtool_tests)");
     // The migrations are embedded.
     println!("cargo::rerun-if-changed=migrations");
-    println!("cargo::rerun-if-env-changed=BREEZE_TEST_POSTGRES");
-    if std::env::var_os("BREEZE_TEST_POSTGRES").is_some() {
-        println!("cargo::rustc-cfg=postgres_tests");
-    }
-    println!("cargo::rerun-if-env-changed=BREEZE_TEST_REDIS");
-    if std::env::var_os("BREEZE_TEST_REDIS").is_some() {
-        println!("cargo::rustc-cfg=redis_tests");
-    }
-    println!("cargo::rerun-if-env-changed=BREEZE_TEST_SMTP");
-    if std::env::var_os("BREEZE_TEST_SMTP").is_some() {
-        println!("cargo::rustc-cfg=smtp_tests");
-    }
-    println!("cargo::rerun-if-env-changed=BREEZE_TEST_TURN");
-    if std::env::var_os("BREEZE_TEST_TURN").is_some() {
-        println!("cargo::rustc-cfg=turn_tests");
-    }
-    println!("cargo::rerun-if-env-changed=BREEZE_TEST_PROMETHEUS");
-    if std::env::var_os("BREEZE_TEST_PROMETHEUS").is_some() {
-        println!("cargo::rustc-cfg=prometheus_tests");
-    }
-    println!("cargo::rerun-if-env-changed=BREEZE_TEST_OATHTOOL");
-    if std::env::var_os("BREEZE_TEST_OATHTOOL").is_some() {
-        println!("cargo::rustc-cfg=oathtool_tests");
-    }
-    println!("cargo::rerun-if-env-changed=BREEZE_TEST_PGBOUNCER");
-    if std::env::var_os("BREEZE_TEST_PGBOUNCER").is_some() {
-        println!("cargo::rustc-cfg=pgbouncer_tests");
+    for program in PROGRAMS {
+        println!("cargo::rustc-check-cfg=cfg({program}_tests)");
+        let variable = format!("BREEZE_TEST_{}", program.to_uppercase());
+        println!("cargo::rerun-if-env-changed={variable}");
+        if std::env::var_os(variable).is_some() {
+            println!("cargo::rustc-cfg={program}_tests");
+        }
     }
 }

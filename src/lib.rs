@@ -19,6 +19,8 @@ pub mod ids;
 pub mod incident;
 pub mod keyring;
 pub mod layer;
+#[cfg(feature = "store")]
+pub mod manager;
 pub mod material;
 #[cfg(feature = "metrics")]
 pub mod metrics;

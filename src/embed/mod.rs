@@ -38,6 +38,7 @@ use crate::{
         sealed::SealedLayer,
         session::{CookiePolicy, SessionLayer},
     },
+    manager::{Sources, WriteBack},
     operator::{Automatic, Emergencies, Notify, Operator, Review},
     provider::Provider,
     replica::{Membership, Replica, ReplicaError},
@@ -57,7 +58,7 @@ use crate::{
 pub struct Setup {
     database: Database,
     registry: Arc<Registry>,
-    environment: Environment,
+    sources: Sources,
     name: String,
     lifetimes: Lifetimes,
     target: Target,
@@ -85,7 +86,7 @@ impl Setup {
         Self {
             database,
             registry: Arc::new(registry),
-            environment: Environment::process(),
+            sources: Environment::process().into(),
             name: format!("process {}", std::process::id()),
             lifetimes: Lifetimes::default(),
             target: Target::default(),
@@ -107,8 +108,15 @@ impl Setup {
 
     /// Reads keys from `environment` in place of the process's own.
     #[must_use]
-    pub fn environment(mut self, environment: Environment) -> Self {
-        self.environment = environment;
+    pub fn environment(self, environment: Environment) -> Self {
+        self.sources(environment.into())
+    }
+
+    /// Reads keys from `sources`: an environment, and a secrets manager that is asked again
+    /// and again.
+    #[must_use]
+    pub fn sources(mut self, sources: Sources) -> Self {
+        self.sources = sources;
         self
     }
 
@@ -232,17 +240,18 @@ impl Setup {
         self.database.check().await?;
         let survey = self.database.store().survey(&self.registry).await?;
         tell(&survey);
-        let file = match self.environment.strictness() {
+        let environment = self.sources.environment().clone();
+        let file = match environment.strictness() {
             Strictness::Production => None,
             Strictness::Development | Strictness::Test => self.database.root_key_file(),
         };
-        let root = RootKeys::open(&self.environment, file.as_deref())?;
+        let root = RootKeys::open(&environment, file.as_deref())?;
         let mut signs = self.signs;
         signs.push((Secret::JwtSecret, self.lifetimes.longest()));
         let joined = Membership {
             store: self.database.store(),
             root,
-            environment: self.environment,
+            environment,
             name: self.name,
             signs,
             target: self.target,
@@ -276,6 +285,12 @@ impl Setup {
         let (lazy, lazy_worker) = lazy_rewrap();
         let replica = Arc::clone(&joined.replica);
         let mut membership = Tasks::new();
+        if let Some((following, writes_back)) = self.sources.into_following() {
+            if writes_back {
+                worker = worker.doing(Arc::new(WriteBack::to(Arc::clone(&following))));
+            }
+            membership.spawn(following.run(membership.stopping()));
+        }
         membership.spawn(Arc::clone(&replica).run(membership.stopping()));
         let mut work = Tasks::new();
         let (working, backend, until) = (worker.clone(), self.database.backend(), work.stopping());

@@ -78,6 +78,8 @@ pub enum Origin {
     Environment(String),
     /// A file, by the variable or directory entry that named it.
     File(String),
+    /// A secrets manager, by the field that is called like the variable.
+    Manager(String),
     /// Made by a rollover.
     Generated,
     /// Handed in by an operator.
@@ -92,6 +94,7 @@ impl fmt::Display for Origin {
         match self {
             Self::Environment(name) => write!(f, "environment {name}"),
             Self::File(name) => write!(f, "file {name}"),
+            Self::Manager(name) => write!(f, "secrets manager {name}"),
             Self::Generated => f.write_str("generated"),
             Self::Supplied => f.write_str("supplied"),
             Self::Unknown(_) => f.write_str("unknown"),

@@ -64,6 +64,10 @@ fn tell_process(operator: &Operator) {
     describe_gauge!("breeze_store_up", "Whether the store answered this scrape");
     describe_gauge!("breeze_fenced", "Whether this process is without its lease");
     describe_gauge!("breeze_epoch_applied", "The epoch of the keychain in use");
+    describe_gauge!(
+        "breeze_secrets_manager_up",
+        "Whether the secrets manager gave the keys when it was last asked"
+    );
     describe_counter!("breeze_lazy_rewrapped_total", "Rows rewrapped after a read");
     describe_counter!("breeze_lazy_superseded_total", "Rows edited before their lazy rewrap");
     describe_counter!("breeze_lazy_dropped_total", "Offers dropped since the queue was full");
@@ -72,6 +76,9 @@ fn tell_process(operator: &Operator) {
     let keychain = keychain.load();
     gauge!("breeze_fenced").set(f64::from(u8::from(keychain.fence().check().is_err())));
     gauge!("breeze_epoch_applied").set(keychain.epoch().0 as f64);
+    if let Some(managed) = operator.worker().replica().managed() {
+        gauge!("breeze_secrets_manager_up").set(f64::from(u8::from(!managed.is_away())));
+    }
     let lazy = operator.lazy_totals();
     counter!("breeze_lazy_rewrapped_total").absolute(lazy.rewrapped);
     counter!("breeze_lazy_superseded_total").absolute(lazy.superseded);

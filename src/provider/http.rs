@@ -10,7 +10,7 @@ use std::{error::Error, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header::RETRY_AFTER};
-use reqwest::{Client, RequestBuilder, Response, redirect::Policy};
+use reqwest::{Client, RequestBuilder, Response, Url, redirect::Policy};
 use serde::de::DeserializeOwned;
 
 use super::{
@@ -24,14 +24,14 @@ const LARGEST: usize = 1 << 20;
 
 /// One provider's API. Cheap to clone; clones share their connections.
 #[derive(Debug, Clone)]
-pub(super) struct Api {
+pub(crate) struct Api {
     client: Client,
     address: Address,
     limits: Limits,
 }
 
 impl Api {
-    pub(super) fn new(address: Address, trust: &Trust, limits: Limits) -> Self {
+    pub(crate) fn new(address: Address, trust: &Trust, limits: Limits) -> Self {
         let client = Client::builder()
             .tls_backend_preconfigured(trust.client_config())
             .redirect(Policy::none())
@@ -44,20 +44,40 @@ impl Api {
     }
 
     /// A request to `path` below the provider's address.
-    pub(super) fn request(&self, method: Method, path: &[&str]) -> RequestBuilder {
-        self.client.request(method, self.address.join(path)).timeout(self.limits.answer)
+    pub(crate) fn request(&self, method: Method, path: &[&str]) -> RequestBuilder {
+        self.client.request(method, self.url(path)).timeout(self.limits.answer)
     }
 
-    pub(super) const fn client(&self) -> &Client {
+    /// The address of `path` below the provider's.
+    pub(crate) fn url(&self, path: &[&str]) -> Url {
+        self.address.join(path)
+    }
+
+    /// The answer to a request to wherever it is for, once; nothing if there is none.
+    #[cfg(feature = "aws")]
+    pub(crate) async fn send(
+        &self,
+        request: http::Request<Bytes>,
+    ) -> Option<http::Response<Bytes>> {
+        let mut request = reqwest::Request::try_from(request).ok()?;
+        *request.timeout_mut() = Some(self.limits.answer);
+        let response = self.client.execute(request).await.ok()?;
+        let (status, headers) = (response.status(), response.headers().clone());
+        let mut answer = http::Response::new(whole(response).await.ok()??);
+        (*answer.status_mut(), *answer.headers_mut()) = (status, headers);
+        Some(answer)
+    }
+
+    pub(crate) const fn client(&self) -> &Client {
         &self.client
     }
 
-    pub(super) const fn limits(&self) -> &Limits {
+    pub(crate) const fn limits(&self) -> &Limits {
         &self.limits
     }
 
     /// The answer to a call, whatever it says, as long as it says something.
-    pub(super) async fn ask(
+    pub(crate) async fn ask(
         &self,
         withheld: &Withheld,
         again: Again,
@@ -86,7 +106,7 @@ fn unanswered(withheld: &Withheld, error: reqwest::Error) -> Unanswered {
 }
 
 /// What kept an answer from coming, without the address that was asked.
-pub(super) fn unreachable(withheld: &Withheld, error: reqwest::Error) -> ProviderError {
+pub(crate) fn unreachable(withheld: &Withheld, error: reqwest::Error) -> ProviderError {
     if error.is_timeout() {
         return ProviderError::Unreachable("no answer in time".to_owned());
     }
@@ -106,7 +126,7 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
 }
 
 /// The answer to a call that is not made again, if it is a yes.
-pub(super) async fn read(withheld: &Withheld, response: Response) -> Result<Answer, ProviderError> {
+pub(crate) async fn read(withheld: &Withheld, response: Response) -> Result<Answer, ProviderError> {
     match answer(withheld, response).await {
         Ok(answer) => answer.accepted(withheld),
         Err(error) => Err(error.told),
@@ -135,14 +155,14 @@ async fn whole(mut response: Response) -> Result<Option<Bytes>, reqwest::Error> 
 }
 
 /// What a provider answered.
-pub(super) struct Answer {
-    pub(super) status: StatusCode,
-    pub(super) body: Bytes,
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) body: Bytes,
 }
 
 impl Answer {
     /// The status, and the sentence that goes with it.
-    pub(super) fn words(&self, withheld: &Withheld) -> String {
+    pub(crate) fn words(&self, withheld: &Withheld) -> String {
         let status = self.status;
         sentence(&self.body).map_or_else(
             || status.to_string(),
@@ -151,7 +171,7 @@ impl Answer {
     }
 
     /// It, if it is a yes.
-    pub(super) fn accepted(self, withheld: &Withheld) -> Result<Self, ProviderError> {
+    pub(crate) fn accepted(self, withheld: &Withheld) -> Result<Self, ProviderError> {
         let words = || self.words(withheld);
         match self.status {
             status if status.is_success() => Ok(self),
@@ -164,7 +184,7 @@ impl Answer {
     }
 
     /// Its JSON.
-    pub(super) fn json<T: DeserializeOwned>(&self) -> Result<T, ProviderError> {
+    pub(crate) fn json<T: DeserializeOwned>(&self) -> Result<T, ProviderError> {
         serde_json::from_slice(&self.body).map_err(|_| {
             ProviderError::Nonsense(format!("{} without what it documents", self.status))
         })
@@ -172,7 +192,7 @@ impl Answer {
 }
 
 /// A header's value that no log shows.
-pub(super) fn sensitive(text: &str) -> Option<HeaderValue> {
+pub(crate) fn sensitive(text: &str) -> Option<HeaderValue> {
     let mut value = HeaderValue::from_str(text).ok()?;
     value.set_sensitive(true);
     Some(value)

@@ -12,7 +12,8 @@
 //! makes a client of a credential ([`Connect`]), and [`Current`] lends the client of the
 //! current primary for one operation.
 
-#[cfg(feature = "providers")]
+#[cfg(feature = "client")]
+#[cfg_attr(not(feature = "providers"), allow(dead_code, reason = "what providers call"))]
 mod address;
 #[cfg(feature = "providers")]
 pub mod anthropic;
@@ -20,30 +21,34 @@ pub mod anthropic;
 pub mod cloudflare;
 #[cfg(feature = "providers")]
 mod current;
-#[cfg(feature = "providers")]
-mod http;
+#[cfg(feature = "client")]
+#[cfg_attr(not(feature = "providers"), allow(dead_code, reason = "what providers call"))]
+pub(crate) mod http;
 #[cfg(feature = "providers")]
 pub mod mail;
 #[cfg(feature = "providers")]
 pub mod mailgun;
 #[cfg(feature = "providers")]
 mod parts;
-#[cfg(feature = "providers")]
-mod patience;
+#[cfg(feature = "client")]
+#[cfg_attr(not(feature = "providers"), allow(dead_code, reason = "what providers call"))]
+pub(crate) mod patience;
 #[cfg(feature = "providers")]
 pub mod resend;
 #[cfg(feature = "providers")]
 pub mod s3;
 #[cfg(feature = "providers")]
 pub mod smtp;
-#[cfg(feature = "providers")]
+#[cfg(feature = "client")]
+#[cfg_attr(not(feature = "providers"), allow(dead_code, reason = "what providers call"))]
 mod trust;
 #[cfg(feature = "providers")]
 pub mod turn;
 #[cfg(feature = "providers")]
 pub mod twilio;
-#[cfg(feature = "providers")]
-mod words;
+#[cfg(feature = "client")]
+#[cfg_attr(not(feature = "providers"), allow(dead_code, reason = "what providers call"))]
+pub(crate) mod words;
 
 #[cfg(feature = "postgres")]
 mod postgres;
@@ -59,9 +64,10 @@ pub use postgres::PostgresRole;
 pub use redis::{InvalidRedisUrl, RedisConnections, RedisServer};
 
 #[cfg(feature = "providers")]
+pub use self::current::{Connect, Current, Held, Unavailable};
+#[cfg(feature = "client")]
 pub use self::{
     address::{Address, UnfitAddress},
-    current::{Connect, Current, Held, Unavailable},
     patience::Limits,
     trust::{Trust, UnfitCertificate},
 };

@@ -33,7 +33,7 @@ impl Default for Limits {
 
 /// When a call that got no answer is made again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Again {
+pub(crate) enum Again {
     /// Never: whoever asks repeats it.
     Never,
     /// When it certainly had no effect: nobody was there, or it was turned away.
@@ -43,16 +43,16 @@ pub(super) enum Again {
 }
 
 /// Why a call has no answer, and whether it may be made again.
-pub(super) struct Unanswered {
-    pub(super) told: ProviderError,
+pub(crate) struct Unanswered {
+    pub(crate) told: ProviderError,
     /// Whether it certainly had none.
-    pub(super) had_no_effect: bool,
+    pub(crate) had_no_effect: bool,
     /// How long the provider wants to be left alone.
-    pub(super) after: Option<Duration>,
+    pub(crate) after: Option<Duration>,
 }
 
 impl Unanswered {
-    pub(super) const fn of(told: ProviderError, had_no_effect: bool) -> Self {
+    pub(crate) const fn of(told: ProviderError, had_no_effect: bool) -> Self {
         Self { told, had_no_effect, after: None }
     }
 
@@ -67,7 +67,7 @@ impl Unanswered {
 
 impl Limits {
     /// The answer to a call that is made as often as `again` allows.
-    pub(super) async fn asked<T, F>(
+    pub(crate) async fn asked<T, F>(
         &self,
         again: Again,
         call: impl Fn() -> F,

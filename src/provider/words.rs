@@ -13,16 +13,16 @@ use crate::material::Material;
 const LONGEST: usize = 200;
 
 /// The parts of a credential, which are never told.
-pub(super) struct Withheld(Vec<Zeroizing<String>>);
+pub(crate) struct Withheld(Vec<Zeroizing<String>>);
 
 impl Withheld {
     /// The credential as it is.
-    pub(super) fn of(credential: &Material) -> Self {
+    pub(crate) fn of(credential: &Material) -> Self {
         Self::parts(&[credential.expose_source()])
     }
 
     /// The parts of a credential, each in every form in which it may come back.
-    pub(super) fn parts(parts: &[&str]) -> Self {
+    pub(crate) fn parts(parts: &[&str]) -> Self {
         let mut forms = Vec::new();
         for part in parts.iter().filter(|part| !part.is_empty()) {
             let base64 = base64_simd::STANDARD.encode_to_string(part);
@@ -35,7 +35,7 @@ impl Withheld {
     }
 
     /// `said` without them.
-    pub(super) fn told(&self, said: &str) -> String {
+    pub(crate) fn told(&self, said: &str) -> String {
         let mut told = said.split_whitespace().collect::<Vec<_>>().join(" ");
         for form in &self.0 {
             told = told.replace(form.as_str(), "[withheld]");
@@ -55,10 +55,11 @@ fn escaped(part: &str) -> String {
 }
 
 /// The sentence in an error's body, in the forms that the providers document.
-pub(super) fn sentence(body: &[u8]) -> Option<String> {
+pub(crate) fn sentence(body: &[u8]) -> Option<String> {
     let text = std::str::from_utf8(body).ok()?.trim();
     if let Ok(json) = serde_json::from_str::<Value>(text) {
-        let places = ["/error/message", "/errors/0/message", "/message", "/error"];
+        let places =
+            ["/error/message", "/errors/0/message", "/errors/0", "/message", "/Message", "/error"];
         let mut said = places.iter().filter_map(|place| json.pointer(place)?.as_str());
         return said.next().map(str::to_owned);
     }
@@ -108,6 +109,8 @@ mod tests {
                 Some("Invalid API Token"),
             ),
             (r#"{"code":20003,"message":"Authenticate","status":401}"#, Some("Authenticate")),
+            (r#"{"errors":["Vault is sealed"]}"#, Some("Vault is sealed")),
+            (r#"{"__type":"InternalServiceError","Message":"oops"}"#, Some("oops")),
             (
                 "<?xml?><Error><Code>AccessDenied</Code><Message>no</Message></Error>",
                 Some("AccessDenied: no"),

@@ -1,13 +1,13 @@
 //! What the environment declares, read again while the process serves.
 //!
-//! 1. A changed file is what it would be at a start: a known key changes nothing, a new
-//!    one beside the one in use asks for a rollover.
+//! 1. A changed file, or field of the secrets manager, is what it would be at a start: a
+//!    known key changes nothing, a new one beside the one in use asks for a rollover.
 //! 2. A wish that meets another rollover of the same secret waits for its end, and is
 //!    told as waiting, once. It is remembered as settled only when it was granted, or
 //!    taken back.
 //! 3. What is faulty, or disagrees with the store, is told once and changes nothing. It
 //!    is looked at again until it is mended.
-//! 4. Where no key comes from a file and no wish waits, nothing is read.
+//! 4. Where no key can change and no wish waits, nothing is read.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -44,7 +44,7 @@ pub(super) struct Waiting {
 /// The declared keys that the store agrees with, and what was told of others.
 #[derive(Debug)]
 pub(super) struct DeclaredKeys {
-    reads_files: bool,
+    can_change: bool,
     settled: Mutex<Option<[u8; 32]>>,
     told: Told,
 }
@@ -52,8 +52,8 @@ pub(super) struct DeclaredKeys {
 impl DeclaredKeys {
     /// Nothing is agreed on yet.
     pub(super) fn new(environment: &Environment) -> Self {
-        let reads_files = environment.reads_files();
-        Self { reads_files, settled: Mutex::default(), told: Told::default() }
+        let can_change = environment.can_change();
+        Self { can_change, settled: Mutex::default(), told: Told::default() }
     }
 
     /// Notes what became of the keys of `digest`; whether that is news. Wishes that wait
@@ -86,7 +86,7 @@ impl Replica {
     /// told, and no error.
     pub(super) async fn reread(&self) -> Result<(), ReplicaError> {
         let settled = self.declared.settled();
-        if settled.is_some() && !self.declared.reads_files {
+        if settled.is_some() && !self.declared.can_change {
             return Ok(());
         }
         let declared = match Declared::read(&self.environment, &[]) {

@@ -34,6 +34,8 @@ use retired::Retired;
 use root::Roots;
 pub use root_status::RootStatus;
 use snapshots::Snapshots;
+#[cfg(feature = "worker")]
+pub(crate) use told::Told;
 
 use crate::{
     catalog::{Class, Secret},
@@ -42,7 +44,7 @@ use crate::{
     ids::{Epoch, KeyId, ReplicaId},
     keyring::{
         Fence, KeyState, Keychain, KeychainHandle, Origin,
-        sources::{Environment, derived_id},
+        sources::{Environment, Managed, derived_id},
     },
     material::Material,
     store::{
@@ -98,6 +100,12 @@ impl Replica {
     #[must_use]
     pub fn clock(&self) -> &Arc<dyn Clock> {
         &self.clock
+    }
+
+    /// What its secrets manager holds, if it has one.
+    #[must_use]
+    pub const fn managed(&self) -> Option<&Managed> {
+        self.environment.managed()
     }
 
     /// The handle that the layers load from.

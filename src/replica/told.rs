@@ -4,11 +4,11 @@ use std::sync::{Mutex, PoisonError};
 
 /// The last text that was told.
 #[derive(Debug, Default)]
-pub(super) struct Told(Mutex<String>);
+pub(crate) struct Told(Mutex<String>);
 
 impl Told {
     /// Whether `text` is not what was told last; it is now.
-    pub(super) fn is_news(&self, text: &str) -> bool {
+    pub(crate) fn is_news(&self, text: &str) -> bool {
         let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let is_news = *last != text;
         if is_news {
@@ -18,7 +18,7 @@ impl Told {
     }
 
     /// Forgets it: were it to come again, it would be news.
-    pub(super) fn forget(&self) {
+    pub(crate) fn forget(&self) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 }

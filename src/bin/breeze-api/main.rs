@@ -23,7 +23,7 @@ use std::{
     process::ExitCode,
 };
 
-use breeze_rollover::keyring::sources::Environment;
+use breeze_rollover::{keyring::sources::Environment, manager::Sources};
 use clap::{Parser, Subcommand};
 use commands::Exit;
 use settings::Settings;
@@ -85,23 +85,26 @@ fn chain(error: &anyhow::Error) -> String {
 }
 
 async fn run(command: Option<Command>) -> anyhow::Result<Exit> {
-    let environment = Environment::process();
-    let url = || settings::database_url(&environment);
+    let sources = Sources::open(Environment::process()).await?;
+    let environment = sources.environment();
+    let url = || settings::database_url(environment);
     match command.unwrap_or_else(|| Command::Serve(serve::Serve::default())) {
         Command::Serve(serve) => {
-            serve::run(environment, serve).await?;
+            serve::run(sources, serve).await?;
             Ok(Exit::Complete)
         }
         Command::Migrate(migrate) => commands::migrate::run(&url()?, &migrate).await,
-        Command::Rewrap(rewrap) => commands::rewrap::run(&url()?, &rewrap).await,
+        Command::Rewrap(rewrap) => commands::rewrap::run(&url()?, environment, &rewrap).await,
         Command::Census(census) => commands::census::run(&url()?, &census).await,
         Command::Keys(keys) => commands::keys::run(&url()?, &keys).await,
         Command::Replicas(replicas) => commands::replicas::run(&url()?, &replicas).await,
         Command::Rollover(rollover) => {
-            commands::rollover::run(&Settings::read(&environment)?, &rollover).await
+            commands::rollover::run(&Settings::read(environment)?, environment, &rollover).await
         }
         Command::Guard(guard) => commands::guard::run(&url()?, &guard).await,
-        Command::RootKey(root_key) => commands::root_key::run(&url()?, &root_key).await,
+        Command::RootKey(root_key) => {
+            commands::root_key::run(&url()?, environment, &root_key).await
+        }
         Command::Demo(demo) => commands::demo::run(&demo).await,
         Command::Audit(audit) => commands::audit::run(&url()?, &audit).await,
     }

@@ -15,8 +15,8 @@ use breeze_rollover::{
     catalog::Secret,
     clock::{Clock, SystemClock},
     embed::{Database, Rollovers},
-    keyring::sources::Environment,
     layer::api_key::ApiKeyLayer,
+    manager::Sources,
     worker::WorkerSettings,
 };
 use clap::Args;
@@ -49,8 +49,8 @@ pub(crate) struct Serve {
     migrate: bool,
 }
 
-pub(crate) async fn run(environment: Environment, serve: Serve) -> anyhow::Result<()> {
-    let settings = Settings::read(&environment)?;
+pub(crate) async fn run(sources: Sources, serve: Serve) -> anyhow::Result<()> {
+    let settings = Settings::read(sources.environment())?;
     let mut database = Database::connect(settings.database.expose_secret(), CONNECTIONS).await?;
     if let Some(url) = &settings.database_listen {
         database = database.listening_on(url.expose_secret())?;
@@ -63,7 +63,7 @@ pub(crate) async fn run(environment: Environment, serve: Serve) -> anyhow::Resul
     data.check().await?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let mut setup = part(database, &data, &settings, &clock)
-        .environment(environment)
+        .sources(sources)
         .name(format!("breeze-api {}", settings.listen))
         .lifetimes(settings.lifetimes)
         .lease(settings.lease, POLL.min(settings.lease / 5))

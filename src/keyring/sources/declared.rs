@@ -69,6 +69,7 @@ impl Declared {
     /// # Errors
     /// [`Faults`], all of them at once.
     pub fn read(environment: &Environment, required: &[Secret]) -> Result<Self, Faults> {
+        let environment = &environment.at_this_moment();
         let mut faults = Vec::new();
         let mut domains = vec![root_domain(environment, &mut faults)];
         let mut keys = BTreeMap::new();

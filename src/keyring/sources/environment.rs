@@ -11,7 +11,7 @@ use std::{
 use secrecy::{ExposeSecret, SecretString};
 use zeroize::Zeroizing;
 
-use super::{fault::Fault, json::trim};
+use super::{fault::Fault, json::trim, managed::Managed};
 use crate::{
     keyring::Origin,
     material::{Fingerprint, Material},
@@ -25,10 +25,13 @@ pub const SECRETS_DIR: &str = "BREEZE_SECRETS_DIR";
 const FILE_LIMIT: u64 = 1 << 20;
 
 /// Where variables are looked up. Files are read anew by every lookup.
-#[derive(Debug)]
-pub struct Environment(Variables);
+#[derive(Debug, Clone)]
+pub struct Environment {
+    variables: Variables,
+    managed: Option<Managed>,
+}
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 enum Variables {
     Process,
     Given(BTreeMap<String, SecretString>),
@@ -110,10 +113,10 @@ pub(crate) fn user_info(url: &str) -> Option<&str> {
     (!password.is_empty()).then_some(user_info)
 }
 
-/// The variable or file of a key that was read from the environment.
+/// The variable, file or field of a key that was read from the environment.
 pub(super) fn name(origin: &Origin) -> &str {
     match origin {
-        Origin::Environment(name) | Origin::File(name) => name,
+        Origin::Environment(name) | Origin::File(name) | Origin::Manager(name) => name,
         Origin::Generated | Origin::Supplied | Origin::Unknown(_) => "",
     }
 }
@@ -133,7 +136,7 @@ impl Environment {
     /// The variables of this process.
     #[must_use]
     pub const fn process() -> Self {
-        Self(Variables::Process)
+        Self { variables: Variables::Process, managed: None }
     }
 
     /// These variables and no others.
@@ -142,19 +145,39 @@ impl Environment {
         variables: impl IntoIterator<Item = (N, T)>,
     ) -> Self {
         let variables = variables.into_iter().map(|(name, text)| (name.into(), text.into()));
-        Self(Variables::Given(variables.collect()))
+        Self { variables: Variables::Given(variables.collect()), managed: None }
+    }
+
+    /// The same, and the fields of a secrets manager beside it.
+    #[must_use]
+    pub fn managed_by(self, managed: Managed) -> Self {
+        Self { managed: Some(managed), ..self }
+    }
+
+    /// What its secrets manager holds, if it has one.
+    #[must_use]
+    pub const fn managed(&self) -> Option<&Managed> {
+        self.managed.as_ref()
+    }
+
+    /// The same with the manager's fields as they are now, for lookups that belong
+    /// together: of a secret that changes meanwhile, they see one version.
+    pub(crate) fn at_this_moment(&self) -> Self {
+        let managed = self.managed.as_ref().map(Managed::at_this_moment);
+        Self { variables: self.variables.clone(), managed }
     }
 
     /// The value of `name`: from the variable itself, from the file that
-    /// `<name>_FILE` names (a trailing newline is dropped), or from the file
-    /// `<name>` in the directory of [`SECRETS_DIR`]. Empty variables are unset, as
-    /// they are to Breeze.
+    /// `<name>_FILE` names (a trailing newline is dropped), from the file `<name>` in
+    /// the directory of [`SECRETS_DIR`], or from the field `<name>` of the secrets
+    /// manager. Empty variables are unset, as they are to Breeze.
     ///
     /// # Errors
     /// [`Fault`] when more than one of them is set, or one cannot be read.
     pub fn lookup(&self, name: &str) -> Result<Option<Value>, Fault> {
         let mut found = None;
-        for source in [Self::direct, Self::in_named_file, Self::in_directory] {
+        let sources = [Self::direct, Self::in_named_file, Self::in_directory, Self::in_manager];
+        for source in sources {
             match (source(self, name)?, &found) {
                 (Some(second), Some(first)) => return Err(given_twice(first, &second)),
                 (Some(value), None) => found = Some(value),
@@ -164,12 +187,15 @@ impl Environment {
         Ok(found)
     }
 
-    /// Whether any variable is read from a file, so that it can change while the
-    /// process runs. What is not read from a file never does.
+    /// Whether any variable can change while the process runs: it is read from a file,
+    /// or from a secrets manager.
     #[must_use]
-    pub fn reads_files(&self) -> bool {
+    pub fn can_change(&self) -> bool {
         let names_a_file = |name: &str| name == SECRETS_DIR || name.ends_with("_FILE");
-        match &self.0 {
+        if self.managed.is_some() {
+            return true;
+        }
+        match &self.variables {
             Variables::Given(given) => given.keys().any(|name| names_a_file(name)),
             Variables::Process => {
                 env::vars_os().any(|(name, _)| name.to_str().is_some_and(names_a_file))
@@ -220,8 +246,12 @@ impl Environment {
         Ok(text.map(|text| Value { text, origin: Origin::File(name.to_owned()) }))
     }
 
+    fn in_manager(&self, name: &str) -> Result<Option<Value>, Fault> {
+        self.managed.as_ref().map_or(Ok(None), |managed| managed.lookup(name))
+    }
+
     fn variable(&self, name: &str) -> Result<Option<Zeroizing<String>>, Fault> {
-        let text = match &self.0 {
+        let text = match &self.variables {
             Variables::Given(given) => given.get(name).map(|text| text.expose_secret().to_owned()),
             Variables::Process => match env::var(name) {
                 Ok(text) => Some(text),
@@ -238,6 +268,7 @@ impl Environment {
 fn given_twice(first: &Value, second: &Value) -> Fault {
     let shown = |value: &Value| match &value.origin {
         Origin::File(name) if !name.ends_with("_FILE") => format!("{name} in {SECRETS_DIR}"),
+        Origin::Manager(name) => format!("{name} in the secrets manager"),
         _ => value.name().to_owned(),
     };
     Fault::GivenTwice { first: shown(first), second: shown(second) }
@@ -350,7 +381,7 @@ mod tests {
             [("X", false), ("X_FILE", true), (SECRETS_DIR, true), ("X_FILES", false)]
         {
             assert_eq!(
-                Environment::given([(name, "somewhere")]).reads_files(),
+                Environment::given([(name, "somewhere")]).can_change(),
                 can_change,
                 "{name}"
             );

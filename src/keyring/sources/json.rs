@@ -12,11 +12,9 @@ use crate::{ids::KeyId, material::Material};
 /// The keys of a ring, in its order. Ids are trimmed; of ids that are equal then,
 /// the last wins (FORMATS section 2.2).
 pub(super) fn ring(text: &str) -> Result<Vec<(KeyId, Material)>, RingFault> {
-    let entries: Entries<'_> = serde_json::from_str(text).map_err(|error| {
-        if error.is_data() { RingFault::NotAnObject } else { RingFault::NotJson }
-    })?;
-    let mut keys: Vec<(KeyId, Material)> = Vec::with_capacity(entries.0.len());
-    for (id, raw) in entries.0 {
+    let entries = entries(text)?;
+    let mut keys: Vec<(KeyId, Material)> = Vec::with_capacity(entries.len());
+    for (id, raw) in entries {
         let id = KeyId::new(trim(&id)).map_err(|_| RingFault::BadId)?;
         let material = text_of(raw).ok_or(RingFault::BadValue)?;
         match keys.iter_mut().find(|(known, _)| *known == id) {
@@ -25,6 +23,14 @@ pub(super) fn ring(text: &str) -> Result<Vec<(KeyId, Material)>, RingFault> {
         }
     }
     Ok(keys)
+}
+
+/// The members of a JSON object in its own order, their values not yet parsed.
+pub(super) fn entries(text: &str) -> Result<Vec<(Zeroizing<String>, &RawValue)>, RingFault> {
+    let entries: Entries<'_> = serde_json::from_str(text).map_err(|error| {
+        if error.is_data() { RingFault::NotAnObject } else { RingFault::NotJson }
+    })?;
+    Ok(entries.0)
 }
 
 /// The keys of a list: a JSON array of texts, or one text as it is.

@@ -1,4 +1,5 @@
-//! Reads keys from the environment and from files, and tells every fault at once.
+//! Reads keys from the environment, from files and from a secrets manager, and tells every
+//! fault at once.
 //!
 //! 1. Breeze's own variables mean what they mean to Breeze (FORMATS sections 2.1,
 //!    2.2, 4 and 5); every secret also has `_PREVIOUS`, every variable also `_FILE`.
@@ -17,18 +18,23 @@
 //! | another secret (`legacy`) | one value, trimmed | keys that open, tried last |
 //! | any of these with `_FILE` | a path | the same, from a file |
 //! | `BREEZE_SECRETS_DIR` | a directory | each file in it, as the variable of its name |
+//! | a field of the secrets manager | text, an array or an object | the same, as the variable of its name |
+//!
+//! A variable stands in one of these places; in two of them it is a fault.
 
 mod check;
 mod declared;
 mod environment;
 mod fault;
 mod json;
+mod managed;
 mod rules;
 
 pub use check::{ValueFault, check_value};
 pub use declared::{Declared, DeclaredKey, UnusableKeys, derived_id};
 pub use environment::{Environment, SECRETS_DIR, Strictness, Value};
 pub use fault::{Fault, Faults, RingFault};
+pub use managed::{Fields, Managed, Revision, UnfitFields};
 
 /// The variable of the key that seals the key store.
 pub const ROOT_KEY: &str = "BREEZE_ROOT_KEY";

@@ -80,10 +80,11 @@ impl RootKeys {
         Ok(now)
     }
 
-    /// Whether they can change while the process runs, because they come from a file.
+    /// Whether they can change while the process runs, because they come from a file or from
+    /// a secrets manager.
     #[must_use]
     pub fn can_change(&self, environment: &Environment) -> bool {
-        self.file.is_some() || environment.reads_files()
+        self.file.is_some() || environment.can_change()
     }
 
     /// The root key that seals.
@@ -136,6 +137,7 @@ fn strong(primary: Material) -> Result<Material, RootKeyError> {
 
 /// The root key of the environment, and the previous ones.
 fn given(environment: &Environment) -> Result<(Option<Material>, Vec<Material>), Faults> {
+    let environment = &environment.at_this_moment();
     let mut faults = Vec::new();
     let primary = told(environment.lookup(ROOT_KEY), &mut faults);
     let previous = told(previous(environment, &[ROOT_KEY_PREVIOUS]), &mut faults);

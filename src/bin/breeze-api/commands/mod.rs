@@ -88,8 +88,11 @@ pub(crate) async fn connect(url: &SecretString) -> anyhow::Result<Database> {
 
 /// The keychain of the environment alone. Where a key store exists too, both must
 /// name the same primary keys, or a rewrap would undo a rollover.
-pub(crate) async fn environment_keychain(database: &Database) -> anyhow::Result<Keychain> {
-    let declared = Declared::read(&Environment::process(), &[])?;
+pub(crate) async fn environment_keychain(
+    database: &Database,
+    environment: &Environment,
+) -> anyhow::Result<Keychain> {
+    let declared = Declared::read(environment, &[])?;
     match database.check().await {
         Ok(()) => {
             let custody = database.store().custody().await?;
@@ -121,12 +124,14 @@ pub(crate) async fn environment_keychain(database: &Database) -> anyhow::Result<
 pub(crate) fn setup(
     database: Database,
     settings: &Settings,
+    environment: &Environment,
     clock: &Arc<dyn Clock>,
 ) -> anyhow::Result<Setup> {
     let none =
         Lifetimes { access: Duration::ZERO, refresh: Duration::ZERO, viewer: Duration::ZERO };
     let data = data::of(&database)?;
     Ok(part(database, &data, settings, clock)
+        .environment(environment.clone())
         .name(format!("command {}", std::process::id()))
         .lifetimes(none))
 }

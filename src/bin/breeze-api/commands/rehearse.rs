@@ -21,6 +21,7 @@ use breeze_rollover::{
     clock::{Clock, SystemClock, Timestamp},
     embed::Database,
     ids::RolloverId,
+    keyring::sources::Environment,
     operator::{Accept, Operator, Request, RolloverView},
     rollover::Phase,
     store::Actor,
@@ -53,7 +54,12 @@ const LONG: Duration = Duration::from_secs(400 * 24 * 60 * 60);
 /// How long a rollover may stand still before time, and then loss, is given.
 const STILL: Duration = Duration::from_secs(5);
 
-pub(crate) async fn run(settings: &Settings, request: Request, json: bool) -> anyhow::Result<Exit> {
+pub(crate) async fn run(
+    settings: &Settings,
+    environment: &Environment,
+    request: Request,
+    json: bool,
+) -> anyhow::Result<Exit> {
     ensure!(
         request.secret.entry().class != Class::Provider,
         "{} is a credential at a provider, of which there is no copy to rehearse on; use --dry-run",
@@ -63,7 +69,7 @@ pub(crate) async fn run(settings: &Settings, request: Request, json: bool) -> an
     let original = connect(&settings.database).await?;
     original.check().await?;
     let copy = Copy::of(original, &settings.database).await?;
-    let done = on_copy(copy.url(), settings, request).await;
+    let done = on_copy(copy.url(), settings, environment, request).await;
     copy.remove().await?;
     let (view, given_up) = done?;
     let is_complete = view.rollover.phase == Phase::Retired;
@@ -84,6 +90,7 @@ pub(crate) async fn run(settings: &Settings, request: Request, json: bool) -> an
 async fn on_copy(
     url: &SecretString,
     settings: &Settings,
+    environment: &Environment,
     request: Request,
 ) -> anyhow::Result<(RolloverView, bool)> {
     let database = Database::connect(url.expose_secret(), 8).await?;
@@ -100,7 +107,7 @@ async fn on_copy(
     }
     let clock = Arc::new(Hurried::default());
     let hurried: Arc<dyn Clock> = clock.clone();
-    let rollovers = setup(database, settings, &hurried)?.start().await?;
+    let rollovers = setup(database, settings, environment, &hurried)?.start().await?;
     let operator = rollovers.operator();
     let carried = async {
         let id = operator.begin(request, Actor::System).await?.id;

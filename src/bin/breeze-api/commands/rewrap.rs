@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use breeze_rollover::{
     clock::{Clock, SystemClock},
     envelope::Target,
+    keyring::sources::Environment,
     worker::{
         Pace,
         sweep::{Sweep, Swept},
@@ -63,9 +64,13 @@ struct Report {
 /// How often rows that were edited during the walk are walked again.
 const ROUNDS: u32 = 5;
 
-pub(crate) async fn run(url: &SecretString, rewrap: &Rewrap) -> anyhow::Result<Exit> {
+pub(crate) async fn run(
+    url: &SecretString,
+    environment: &Environment,
+    rewrap: &Rewrap,
+) -> anyhow::Result<Exit> {
     let database = connect(url).await?;
-    let keys = environment_keychain(&database).await?;
+    let keys = environment_keychain(&database, environment).await?;
     let store = database.store();
     let registry = data::registry();
     let target = match rewrap.target {

@@ -9,6 +9,7 @@ use breeze_rollover::{
     clock::{Clock, SystemClock},
     envelope::Target,
     ids::RolloverId,
+    keyring::sources::Environment,
     operator::{Check, Operator, Request, RolloverView},
     rollover::{Mode, Phase},
     store::Actor,
@@ -57,14 +58,18 @@ pub(crate) struct Rollover {
     json: bool,
 }
 
-pub(crate) async fn run(settings: &Settings, command: &Rollover) -> anyhow::Result<Exit> {
+pub(crate) async fn run(
+    settings: &Settings,
+    environment: &Environment,
+    command: &Rollover,
+) -> anyhow::Result<Exit> {
     let request = command.request()?;
     if command.rehearse {
-        return rehearse::run(settings, request, command.json).await;
+        return rehearse::run(settings, environment, request, command.json).await;
     }
     let database = connect(&settings.database).await?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let rollovers = setup(database, settings, &clock)?.start().await?;
+    let rollovers = setup(database, settings, environment, &clock)?.start().await?;
     let done = carry_out(rollovers.operator(), request, command).await;
     rollovers.leave().await;
     let view = done?;

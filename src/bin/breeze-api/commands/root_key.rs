@@ -28,10 +28,14 @@ pub(crate) struct RootKey {
     json: bool,
 }
 
-pub(crate) async fn run(url: &SecretString, command: &RootKey) -> anyhow::Result<Exit> {
+pub(crate) async fn run(
+    url: &SecretString,
+    environment: &Environment,
+    command: &RootKey,
+) -> anyhow::Result<Exit> {
     let database = connect(url).await?;
     database.check().await?;
-    let meant = meant(&database)?;
+    let meant = meant(&database, environment)?;
     if command.wait {
         meant.context(
             "--wait needs the new root key in BREEZE_ROOT_KEY or BREEZE_ROOT_KEY_FILE, as the \
@@ -48,8 +52,8 @@ pub(crate) async fn run(url: &SecretString, command: &RootKey) -> anyhow::Result
 }
 
 /// The root key of the environment, or of the file beside the database.
-fn meant(database: &Database) -> anyhow::Result<Option<Fingerprint>> {
-    let given = Environment::process().lookup(ROOT_KEY)?;
+fn meant(database: &Database, environment: &Environment) -> anyhow::Result<Option<Fingerprint>> {
+    let given = environment.lookup(ROOT_KEY)?;
     let beside = database.root_key_file().filter(|file| file.exists());
     Ok(match (given, beside) {
         (Some(given), _) => Some(given.fingerprint()),
