@@ -10,7 +10,7 @@ use crate::{
 };
 
 pub const CODES: &str = "/api/v1/auth/mfa/recovery-codes";
-const PASSWORD: &str = "correct horse battery";
+pub const PASSWORD: &str = "correct horse battery";
 
 #[derive(Debug, Clone)]
 pub struct Person {

@@ -6,7 +6,7 @@ use futures_util::future::join_all;
 use serde_json::{Value, json};
 
 use crate::{
-    person::{CODES, Person, hashed, make, session},
+    person::{CODES, PASSWORD, Person, hashed, make, session},
     replicas::{PEPPER, Replicas},
     support::deployment::{Db, on_both_databases},
 };
@@ -19,6 +19,7 @@ on_both_databases!(
     a_code_that_is_wrong_counts_as_a_failed_login,
     codes_are_made_in_a_session_that_passed_mfa_and_in_no_other,
     a_code_that_is_checked_is_not_spent,
+    codes_end_with_the_second_factor,
 );
 
 fn claims(login: &Value) -> Value {
@@ -264,4 +265,15 @@ async fn a_code_that_is_checked_is_not_spent(db: Db) {
         check(json!(["NONE-0000"])).await;
     }
     assert_eq!(check(json!(["NONE-0000"])).await.expect(429)["code"], "login_throttled");
+}
+
+async fn codes_end_with_the_second_factor(db: Db) {
+    let replicas = Replicas::start(db).await;
+    let (ann, mine, codes) = Person::with_codes(&replicas, "ann").await;
+    let password = json!({ "password": PASSWORD });
+    mine.post("/api/v1/auth/mfa/disable", password).await.expect(200);
+    // Whatever second factor comes next has codes of its own.
+    let enrolled = format!("UPDATE users SET mfa_enabled = TRUE WHERE id = '{}'", ann.id);
+    replicas.database().await.execute(&enrolled).await;
+    ann.is_refused(&replicas.clients[0], &codes[0]).await;
 }

@@ -11,6 +11,7 @@ use breeze_rollover::{
         sqlite::SqliteStore,
     },
 };
+use futures_util::future::join_all;
 use sqlx::postgres::PgListener;
 use std::time::Duration;
 
@@ -109,6 +110,22 @@ mod only_sqlite {
             .await
             .unwrap_err();
         assert!(replaced.to_string().contains("is append-only"), "{replaced}");
+    }
+}
+
+/// SQLite waits for no lock while it changes the journal of a new file.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_several_make_at_once_opens_for_each_of_them() {
+    for _ in 0..20 {
+        let folder = tempfile::tempdir().unwrap();
+        let url = format!("sqlite://{}", folder.path().join("new.db").display());
+        let opening = (0..6).map(|_| {
+            let url = url.clone();
+            tokio::spawn(async move { SqliteStore::connect(&url).await.map(drop) })
+        });
+        for opened in join_all(opening).await {
+            opened.unwrap().unwrap();
+        }
     }
 }
 

@@ -17,7 +17,10 @@ mod rollovers;
 mod rows;
 mod schema;
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
 use async_trait::async_trait;
 use futures_util::{StreamExt, stream};
@@ -52,6 +55,23 @@ pub struct SqliteStore {
     rows: SqlitePool,
     /// What this process changes is told to whoever listens in it.
     told: broadcast::Sender<Signal>,
+}
+
+/// How long the lock of another connection or process is waited for.
+const BUSY: Duration = Duration::from_secs(10);
+
+/// A pool of `options`. SQLite waits for no lock while a new file is set to WAL: of two
+/// processes that do so at once, one is told that it is busy, and tries again.
+async fn open(options: SqliteConnectOptions) -> Result<SqlitePool, sqlx::Error> {
+    let until = Instant::now() + BUSY;
+    loop {
+        match SqlitePoolOptions::new().max_connections(8).connect_with(options.clone()).await {
+            Err(error) if error::is_busy(&error) && Instant::now() < until => {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            opened => return opened,
+        }
+    }
 }
 
 /// Signals that may wait for a listener. One that falls behind is told so.
@@ -91,9 +111,8 @@ impl SqliteStore {
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Full)
             .foreign_keys(true)
-            .busy_timeout(Duration::from_secs(10));
-        let pool = SqlitePoolOptions::new().max_connections(8).connect_with(options).await?;
-        Ok(Self::new(pool))
+            .busy_timeout(BUSY);
+        Ok(Self::new(open(options).await?))
     }
 
     /// The pool that it works on.
