@@ -81,9 +81,9 @@ impl Redis {
         std::fs::read_to_string(self.folder.path().join("users.acl")).unwrap()
     }
 
-    /// How many counters there are.
+    /// Of how many accounts failed logins are counted.
     pub async fn counters(&self, password: &str) -> usize {
-        match self.ask(password, &["KEYS", "breeze:limit:*"]).await.unwrap() {
+        match self.ask(password, &["KEYS", "breeze:limit:login:*"]).await.unwrap() {
             ::redis::Value::Array(keys) => keys.len(),
             other => panic!("{other:?}"),
         }
