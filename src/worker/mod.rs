@@ -232,8 +232,9 @@ impl Worker {
     }
 
     /// Counts what is not final under the primary key of `secret`, on every registered
-    /// column that its keys may have sealed. The keys are read anew first: a process that was stopped since before a promotion would
-    /// find everything final under the key that is to be retired.
+    /// column that its keys may have sealed. The keys are read anew first: a process that
+    /// was stopped since before a promotion would find everything final under the key that
+    /// is to be retired.
     ///
     /// # Errors
     /// [`DriveError`] when the database does not answer: then nothing is proven.

@@ -13,5 +13,5 @@ pub(crate) use api_keys::{IssuedKeys, KeyHolder};
 pub(crate) use cookies::{REFRESH_COOKIE, cookies, no_cookies};
 pub(crate) use first_start::create_administrator;
 pub(crate) use passwords::{PasswordError, Passwords};
-pub(crate) use tokens::{Issued, Session, access, issue, session_of, viewer};
+pub(crate) use tokens::{Issued, Session, access, is_current, issue, session_of, viewer};
 pub(crate) use totp::{MFA_COLUMN, OFFER_COLUMN, accepted_step, enrol};

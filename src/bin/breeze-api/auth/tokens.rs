@@ -6,7 +6,7 @@ use breeze_rollover::{
     keyring::Keychain,
     layer::session::{self, SignCookieError},
     problem::Problem,
-    token::{self, Lifetimes, NewToken, NewViewerToken, Scope, SignError},
+    token::{self, Claims, Lifetimes, NewToken, NewViewerToken, Scope, SignError},
 };
 use secrecy::SecretString;
 
@@ -159,4 +159,10 @@ fn unmade(error: SignError) -> Problem {
 fn unsigned(error: impl std::fmt::Display) -> Problem {
     tracing::error!(%error, "no token could be signed");
     Problem::internal()
+}
+
+/// Whether neither the password nor MFA of `user` has changed since the token of `claims`
+/// was made.
+pub(crate) fn is_current(claims: &Claims, user: &User) -> bool {
+    (claims.aep, claims.mep) == (Some(user.auth_epoch), Some(user.mfa_epoch))
 }

@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use super::auth::{denied, signed_out};
 use crate::{
-    data::{Reach, User},
+    data::{Reach, RowId, User},
     extract::{Caller, Json},
     state::App,
 };
@@ -29,7 +29,7 @@ async fn change_password(
     caller: Caller,
     Json(body): Json<ChangePassword>,
 ) -> Result<Response, Problem> {
-    let user = known(&app, caller).await?;
+    let user = known(&app, caller.id).await?;
     prove_password(&app, &user, body.current_password).await?;
     let hash = app.passwords.hash(body.new_password).await?;
     app.data.set_password(user.id, &hash).await?;
@@ -37,9 +37,9 @@ async fn change_password(
 }
 
 /// The user of the token.
-async fn known(app: &App, caller: Caller) -> Result<User, Problem> {
+pub(super) async fn known(app: &App, id: RowId) -> Result<User, Problem> {
     app.data
-        .user(caller.id, Reach::All)
+        .user(id, Reach::All)
         .await?
         .filter(User::is_active)
         .ok_or_else(|| denied("unknown_user", "the user of this token is gone"))

@@ -36,7 +36,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{account, mfa, recovery_codes, users};
 use crate::{
-    auth::{Issued, REFRESH_COOKIE, Session, cookies, issue, no_cookies},
+    auth::{Issued, REFRESH_COOKIE, Session, cookies, is_current, issue, no_cookies},
     data::{Exchange, Reach, RowId, User},
     extract::{Caller, Columns, Json, MaybeJson},
     state::App,
@@ -188,7 +188,7 @@ async fn refresh(
         return Err(refused());
     };
     let user = app.data.user(id, Reach::All).await?.filter(User::is_active).ok_or_else(refused)?;
-    if claims.aep != Some(user.auth_epoch) || claims.mep != Some(user.mfa_epoch) {
+    if !is_current(&claims, &user) {
         return Err(denied(
             "session_ended",
             "the password or MFA of this user has changed; sign in again",

@@ -24,13 +24,13 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::{
-    account::prove_password,
+    account::{known, prove_password},
     auth::{begin_session, denied},
     row::Row,
 };
 use crate::{
-    auth::{MFA_COLUMN, OFFER_COLUMN, Session, accepted_step, access, enrol},
-    data::{NewFactor, Reach, RowId, User},
+    auth::{MFA_COLUMN, OFFER_COLUMN, Session, accepted_step, access, enrol, is_current},
+    data::{NewFactor, RowId, User},
     extract::{Columns, Json},
     state::App,
 };
@@ -172,10 +172,9 @@ async fn may_change(
 
 /// The user of the token, unless their password or MFA has changed since it was made.
 pub(super) async fn current(app: &App, claims: &Claims) -> Result<User, Problem> {
-    let gone = || denied("unknown_user", "the user of this token is gone");
-    let id: RowId = claims.sub.parse().map_err(|_| gone())?;
-    let user = app.data.user(id, Reach::All).await?.filter(User::is_active).ok_or_else(gone)?;
-    if (claims.aep, claims.mep) == (Some(user.auth_epoch), Some(user.mfa_epoch)) {
+    let gone = |_| denied("unknown_user", "the user of this token is gone");
+    let user = known(app, claims.sub.parse().map_err(gone)?).await?;
+    if is_current(claims, &user) {
         return Ok(user);
     }
     Err(denied("session_ended", "the password or MFA of this user has changed; sign in again"))

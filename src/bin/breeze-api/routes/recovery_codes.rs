@@ -32,7 +32,7 @@ use serde_json::{Value, json};
 
 use super::auth::denied;
 use crate::{
-    auth::unmade,
+    auth::{is_current, unmade},
     data::{Reach, RecoveryCodes, RowId, Standing, Under, User},
     extract::{Columns, Json},
     state::App,
@@ -192,7 +192,7 @@ async fn assured(app: &App, claims: &Claims) -> Result<User, Problem> {
     let over = || denied("session_ended", "this session is over; sign in again");
     let id: RowId = claims.sub.parse().map_err(|_| over())?;
     let user = app.data.user(id, Reach::All).await?.filter(User::is_active).ok_or_else(over)?;
-    if claims.aep != Some(user.auth_epoch) || claims.mep != Some(user.mfa_epoch) {
+    if !is_current(claims, &user) {
         return Err(over());
     }
     if user.mfa_enabled { Ok(user) } else { Err(not_enrolled()) }
