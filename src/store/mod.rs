@@ -27,7 +27,7 @@ pub mod step;
 mod stored;
 mod verify;
 
-use std::{collections::BTreeMap, fmt, time::Duration};
+use std::{collections::BTreeMap, fmt, ops::RangeInclusive, time::Duration};
 
 use async_trait::async_trait;
 use futures_util::{StreamExt, stream};
@@ -210,6 +210,15 @@ pub trait Store: Rows + Operations + fmt::Debug + Send + Sync + 'static {
     /// The audit trail, newest first by time and then id, before `before` if given.
     async fn audit(&self, before: Option<Uuid>, limit: u32)
     -> Result<Vec<AuditRecord>, StoreError>;
+
+    /// The audit trail of a span of time, oldest first by time and then id, up to `limit`
+    /// entries; with `about`, those of these resources alone.
+    async fn audit_between(
+        &self,
+        span: RangeInclusive<Timestamp>,
+        about: Option<&[Uuid]>,
+        limit: u32,
+    ) -> Result<Vec<AuditRecord>, StoreError>;
 
     /// Walks through the audit trail as it is at one moment: every link in order, then
     /// every entry that has none. Pages of it are held, never the whole.

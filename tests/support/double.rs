@@ -1,6 +1,6 @@
 //! A store that does what the real one does, unless a script has it otherwise.
 
-use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, fmt, ops::RangeInclusive, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use breeze_rollover::{
@@ -272,6 +272,15 @@ impl<S: Script> Store for Double<S> {
         limit: u32,
     ) -> Result<Vec<AuditRecord>, StoreError> {
         self.real.audit(before, limit).await
+    }
+
+    async fn audit_between(
+        &self,
+        span: RangeInclusive<Timestamp>,
+        about: Option<&[Uuid]>,
+        limit: u32,
+    ) -> Result<Vec<AuditRecord>, StoreError> {
+        self.real.audit_between(span, about, limit).await
     }
 
     async fn walk_audit(&self, see: &mut (dyn FnMut(Step) + Send)) -> Result<(), StoreError> {

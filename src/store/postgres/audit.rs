@@ -1,11 +1,14 @@
 //! The audit trail, in Breeze's own table: its triggers compute checksum and chain.
 
+use std::ops::RangeInclusive;
+
 use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::Pool;
 use crate::{
     audit::Step,
+    clock::Timestamp,
     store::{
         AuditEntry, AuditRecord, StoreError,
         stored::{AuditRow, LinkRow, NewAuditRow, UnchainedRow, WALK, to_json},
@@ -32,6 +35,18 @@ const PAGE: &str = r#"
         OR ("timestamp", id) < (SELECT "timestamp", id FROM public.audit_logs WHERE id = $1)
     ORDER BY "timestamp" DESC, entry.id DESC
     LIMIT $2"#;
+
+/// A span of time, oldest first. Served by `audit_logs_by_time`.
+const BETWEEN: &str = r#"
+    SELECT id::text, floor(extract(epoch FROM "timestamp") * 1000)::bigint AS at,
+           actor_type::text, actor_id::text, actor_email, action, resource_type,
+           resource_id::text, resource_name, details::text, result::text, checksum
+    FROM public.audit_logs AS entry
+    WHERE "timestamp" >= to_timestamp($1::double precision / 1000) AT TIME ZONE 'UTC'
+        AND "timestamp" < to_timestamp(($2::double precision + 1) / 1000) AT TIME ZONE 'UTC'
+        AND ($3::uuid[] IS NULL OR resource_id = ANY ($3))
+    ORDER BY "timestamp", entry.id
+    LIMIT $4"#;
 
 /// A page of the chain, each link with its entry. Served by the primary keys.
 const LINKS: &str = r#"
@@ -107,5 +122,21 @@ pub(super) async fn page(
 ) -> Result<Vec<AuditRecord>, StoreError> {
     let rows: Vec<AuditRow> =
         sqlx::query_as(PAGE).bind(before).bind(i64::from(limit)).fetch_all(pool).await?;
+    rows.into_iter().map(AuditRecord::try_from).collect()
+}
+
+pub(super) async fn between(
+    pool: &Pool,
+    span: RangeInclusive<Timestamp>,
+    about: Option<&[Uuid]>,
+    limit: u32,
+) -> Result<Vec<AuditRecord>, StoreError> {
+    let rows: Vec<AuditRow> = sqlx::query_as(BETWEEN)
+        .bind(span.start().as_millis())
+        .bind(span.end().as_millis())
+        .bind(about)
+        .bind(i64::from(limit))
+        .fetch_all(pool)
+        .await?;
     rows.into_iter().map(AuditRecord::try_from).collect()
 }

@@ -23,7 +23,7 @@ mod rollovers;
 mod rows;
 mod schema;
 
-use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, fmt, ops::RangeInclusive, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use sqlx::{
@@ -287,6 +287,15 @@ impl Store for PgStore {
         limit: u32,
     ) -> Result<Vec<AuditRecord>, StoreError> {
         audit::page(&self.pool, before, limit).await
+    }
+
+    async fn audit_between(
+        &self,
+        span: RangeInclusive<Timestamp>,
+        about: Option<&[Uuid]>,
+        limit: u32,
+    ) -> Result<Vec<AuditRecord>, StoreError> {
+        audit::between(&self.pool, span, about, limit).await
     }
 
     async fn walk_audit(&self, see: &mut (dyn FnMut(Step) + Send)) -> Result<(), StoreError> {

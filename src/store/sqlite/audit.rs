@@ -1,14 +1,17 @@
 //! The audit trail: checksum and chain are computed here, in the entry's transaction
 //! (FORMATS section 8).
 
+use std::{ops::RangeInclusive, time::Duration};
+
 use sqlx::{SqliteConnection, SqlitePool};
 use uuid::Uuid;
 
 use crate::{
     audit::{Entry, Step, content_checksum, link_checksum},
+    clock::Timestamp,
     store::{
         AuditEntry, AuditRecord, StoreError,
-        stored::{AuditRow, LinkRow, NewAuditRow, UnchainedRow, WALK},
+        stored::{AuditRow, LinkRow, NewAuditRow, UnchainedRow, WALK, to_json, with_microseconds},
     },
 };
 
@@ -42,6 +45,18 @@ const PAGE: &str = "
         OR (timestamp, id) < (SELECT timestamp, id FROM audit_logs WHERE id = $1)
     ORDER BY timestamp DESC, id DESC
     LIMIT $2";
+
+/// A span of time, oldest first. Served by `audit_logs_by_time`: times are text of one
+/// length.
+const BETWEEN: &str = "
+    SELECT id, CAST(round(unixepoch(timestamp, 'subsec') * 1000) AS INTEGER) AS at,
+           actor_type, actor_id, actor_email, action, resource_type,
+           resource_id, resource_name, details, result, checksum
+    FROM audit_logs
+    WHERE timestamp >= $1 AND timestamp < $2
+        AND ($3 IS NULL OR resource_id IN (SELECT value FROM json_each($3)))
+    ORDER BY timestamp, id
+    LIMIT $4";
 
 /// A page of the chain, each link with its entry. Served by the primary keys.
 const LINKS: &str = "
@@ -115,6 +130,23 @@ pub(super) async fn page(
 ) -> Result<Vec<AuditRecord>, StoreError> {
     let before = before.map(|id| id.to_string());
     let rows: Vec<AuditRow> = sqlx::query_as(PAGE).bind(before).bind(limit).fetch_all(pool).await?;
+    rows.into_iter().map(AuditRecord::try_from).collect()
+}
+
+pub(super) async fn between(
+    pool: &SqlitePool,
+    span: RangeInclusive<Timestamp>,
+    about: Option<&[Uuid]>,
+    limit: u32,
+) -> Result<Vec<AuditRecord>, StoreError> {
+    const MOMENT: Duration = Duration::from_millis(1);
+    let rows: Vec<AuditRow> = sqlx::query_as(BETWEEN)
+        .bind(with_microseconds(*span.start()))
+        .bind(with_microseconds(span.end().plus(MOMENT)))
+        .bind(about.map(|ids| to_json(&ids)))
+        .bind(limit)
+        .fetch_all(pool)
+        .await?;
     rows.into_iter().map(AuditRecord::try_from).collect()
 }
 

@@ -19,6 +19,7 @@ mod schema;
 
 use std::{
     collections::BTreeMap,
+    ops::RangeInclusive,
     time::{Duration, Instant},
 };
 
@@ -293,6 +294,15 @@ impl Store for SqliteStore {
         limit: u32,
     ) -> Result<Vec<AuditRecord>, StoreError> {
         audit::page(&self.pool, before, limit).await
+    }
+
+    async fn audit_between(
+        &self,
+        span: RangeInclusive<Timestamp>,
+        about: Option<&[Uuid]>,
+        limit: u32,
+    ) -> Result<Vec<AuditRecord>, StoreError> {
+        audit::between(&self.pool, span, about, limit).await
     }
 
     async fn walk_audit(&self, see: &mut (dyn FnMut(Step) + Send)) -> Result<(), StoreError> {

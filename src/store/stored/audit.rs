@@ -1,6 +1,7 @@
 //! An entry of the audit trail.
 
 use serde::Serialize;
+use serde_json::{Map, Value};
 use sqlx::FromRow;
 use uuid::Uuid;
 
@@ -67,7 +68,7 @@ pub(crate) struct NewAuditRow {
     pub(crate) resource_type: &'static str,
     pub(crate) resource_id: Option<Uuid>,
     pub(crate) resource_name: Option<String>,
-    pub(crate) details: Option<serde_json::Value>,
+    pub(crate) details: Option<Value>,
     pub(crate) result: &'static str,
     pub(crate) initiated_by: &'static str,
 }
@@ -90,7 +91,7 @@ impl NewAuditRow {
             resource_type: entry.resource_type,
             resource_id: entry.resource_id,
             resource_name: entry.resource_name.as_deref().map(|name| cut(name, 255)),
-            details: Some(entry.details.clone()).filter(|details| !details.is_null()),
+            details: details(entry),
             result: match entry.outcome {
                 Outcome::Success => "success",
                 Outcome::Failure => "failure",
@@ -101,7 +102,22 @@ impl NewAuditRow {
     }
 }
 
-fn with_microseconds(at: Timestamp) -> String {
+/// With the name of what it is about: the checksum covers no other column that tells it.
+fn details(entry: &AuditEntry) -> Option<Value> {
+    let mut details = entry.details.clone();
+    if let Some(name) = &entry.resource_name {
+        if details.is_null() {
+            details = Value::Object(Map::new());
+        }
+        if let Some(details) = details.as_object_mut() {
+            details.insert("resource".to_owned(), name.as_str().into());
+        }
+    }
+    Some(details).filter(|details| !details.is_null())
+}
+
+/// As the checksum has it.
+pub(crate) fn with_microseconds(at: Timestamp) -> String {
     let text = at.to_string();
     format!("{}000Z", text.trim_end_matches('Z'))
 }
@@ -125,13 +141,14 @@ mod tests {
                 resource_type: "rollover",
                 resource_id: None,
                 resource_name: Some("n".repeat(256)),
-                details: serde_json::Value::Null,
+                details: Value::Null,
                 outcome: Outcome::Denied,
             },
         );
         assert_eq!(row.timestamp, "2026-09-21T14:13:20.123000Z");
         assert_eq!(row.actor_email.unwrap().chars().count(), 255);
         assert_eq!(row.resource_name.unwrap().len(), 255);
-        assert_eq!((row.result, row.details), ("denied", None));
+        let details = row.details.unwrap();
+        assert_eq!((row.result, details["resource"].as_str().unwrap().len()), ("denied", 256));
     }
 }
