@@ -32,7 +32,7 @@ pub struct KeyView {
     pub root_key: Option<Fingerprint>,
     /// When it entered custody.
     pub created_at: String,
-    /// When it last became primary.
+    /// When it first became primary: its age counts from then.
     pub promoted_at: Option<String>,
     /// When it was last retired.
     pub retired_at: Option<String>,

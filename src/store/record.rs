@@ -68,19 +68,31 @@ pub struct KeyRecord {
 pub struct Change {
     /// The rollover that begins or moves, if one does.
     pub rollover: Option<RolloverChange>,
+    /// The one of the same secret that it takes over from, which moves first, as
+    /// [`RolloverChange::Move`] does.
+    pub superseded: Option<Box<Rollover>>,
     /// Key changes, in order. Any of them bumps the epoch, once.
     pub keys: Vec<KeyChange>,
     /// Ranges that a pass begins with, in the order in which they are to be done. The
     /// pass begins when its rollover was last updated. One that is there already is a
     /// conflict.
     pub ranges: Vec<NewRange>,
-    /// What becomes of the acceptors of the key that the rollover retires.
+    /// What becomes of the acceptors of the key that the rollover retires, or the one that
+    /// it takes over from.
     pub acceptors: Option<Acceptors>,
     /// A replica without a lease that is stopped for good, as an operator knows. One
     /// whose lease runs, or that has left, is a conflict.
     pub stopped: Option<ReplicaId>,
     /// What the audit trail tells of it.
     pub audit: Vec<AuditEntry>,
+}
+
+impl Change {
+    /// The rollover of which it retires a key, if it retires one.
+    pub(crate) fn retires(&self) -> Option<RolloverId> {
+        let superseded = self.superseded.as_ref().map(|rollover| rollover.id);
+        superseded.or_else(|| self.rollover.as_ref().map(RolloverChange::id))
+    }
 }
 
 /// What becomes of the acceptors of a retired key.
@@ -135,7 +147,7 @@ pub enum KeyChange {
         from: KeyState,
         /// The state that it gets. `Destroyed` erases the sealed material too.
         to: KeyState,
-        /// When: `promoted_at` and `retired_at` follow from it. One that is accepted
+        /// When: `promoted_at`, the first time, and `retired_at` follow from it. One that is accepted
         /// again is not compromised any more.
         at: Timestamp,
     },

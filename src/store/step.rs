@@ -66,12 +66,12 @@ impl Step<'_> {
         Ok(self.change("stage", next, vec![KeyChange::Add(Box::new(key))]))
     }
 
-    /// The new key becomes primary. The old one is accepted on, or, in a hard
-    /// rollover, retired at once, as compromised: why else would it be hard.
+    /// The new key becomes primary. The old one, and the `older` ones, are accepted on, or,
+    /// in a hard rollover, retired at once, as compromised: why else would it be hard.
     ///
     /// # Errors
     /// As [`Step::rehearse`].
-    pub fn promote(&self) -> Result<Change, IllegalTransition> {
+    pub fn promote(&self, older: &[KeyId]) -> Result<Change, IllegalTransition> {
         let mut next = self.after(Event::AllReplicasRead)?;
         next.settled_at = None;
         let old = |state| self.moves(&next.from_key, KeyState::Primary, state);
@@ -82,9 +82,8 @@ impl Step<'_> {
                 self.change("promote", next, keys)
             }
             Mode::Hard => {
-                let (secret, key) = (next.secret, next.from_key.clone());
-                let compromise = KeyChange::Compromise { secret, key, at: self.now };
-                let keys = vec![old(KeyState::Retired), compromise, new];
+                let mut keys = vec![old(KeyState::Retired), self.compromise(&next.from_key), new];
+                keys.extend(older.iter().flat_map(|key| self.gives_up(key, KeyState::Retiring)));
                 self.change_retiring("promote", next, keys)
             }
         })
@@ -218,6 +217,40 @@ impl Step<'_> {
         Ok(change)
     }
 
+    /// A hard rollover of the same secret, `by`, takes over: what this one accepts beside the
+    /// primary key is accepted no more, as compromised. `to_state` is that of the new key.
+    ///
+    /// # Errors
+    /// As [`Step::rehearse`].
+    pub fn supersede(
+        &self,
+        by: RolloverId,
+        to_state: Option<KeyState>,
+    ) -> Result<Change, IllegalTransition> {
+        let mut next = self.after(Event::Superseded)?;
+        next.paused_at = None;
+        next.report = Some(json!({ "supersededBy": by }));
+        let given_up = match (to_state, &next.to_key) {
+            (Some(KeyState::Primary) | None, _) | (_, None) => {
+                Some((next.from_key.clone(), self.from_state))
+            }
+            (Some(state), Some(to)) => Some((to.clone(), state)),
+        };
+        let given_up =
+            given_up.filter(|(_, state)| matches!(state, KeyState::Staged | KeyState::Retiring));
+        let Some((key, state)) = given_up else {
+            return Ok(self.change("supersede", next, vec![]));
+        };
+        if next.phase == Phase::Abandoned {
+            // It made nothing, and nobody has seen it.
+            let keys = vec![self.moves(&key, state, KeyState::Retired)];
+            return Ok(self.change("supersede", next, keys));
+        }
+        next.cut_off = Some(CutOff::awaited(key.clone(), self.now));
+        let keys = self.gives_up(&key, state).into();
+        Ok(Change { acceptors: Some(Acceptors::Note), ..self.change("supersede", next, keys) })
+    }
+
     /// Nothing moves until it is resumed.
     #[must_use]
     pub fn pause(&self) -> Change {
@@ -337,6 +370,16 @@ impl Step<'_> {
         KeyChange::Move { secret, key, from, to, at: self.now }
     }
 
+    fn compromise(&self, key: &KeyId) -> KeyChange {
+        let (secret, key) = (self.rollover.secret, key.clone());
+        KeyChange::Compromise { secret, key, at: self.now }
+    }
+
+    /// `key` is retired, and counts as compromised.
+    fn gives_up(&self, key: &KeyId, from: KeyState) -> [KeyChange; 2] {
+        [self.moves(key, from, KeyState::Retired), self.compromise(key)]
+    }
+
     fn moves_new(&self, from: KeyState, to: KeyState) -> KeyChange {
         // Every phase that moves the new key has one: `stage` sets it. Were it
         // missing, this names no key in custody, and the store answers Conflict.
@@ -396,6 +439,23 @@ pub fn begin(
     };
     let rollover = RolloverChange::Begin { rollover: Box::new(rollover), alongside };
     Ok(Change { rollover: Some(rollover), keys, ranges, audit, ..Change::default() })
+}
+
+/// The change by which the rollover of `begins` takes over from one of the same secret that
+/// `ends` by it: both, or neither.
+#[must_use]
+pub fn take_over(begins: Change, ends: Change) -> Change {
+    let superseded = match ends.rollover {
+        Some(RolloverChange::Move(rollover)) => Some(rollover),
+        _ => None,
+    };
+    Change {
+        superseded,
+        keys: [ends.keys, begins.keys].concat(),
+        audit: [ends.audit, begins.audit].concat(),
+        acceptors: ends.acceptors,
+        ..begins
+    }
 }
 
 /// What a replica claims before it has a provider make a credential, so that one alone

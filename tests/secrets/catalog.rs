@@ -158,7 +158,9 @@ async fn is_abandoned(served: &Served, secret: Secret) {
 /// accepted for a while.
 async fn goes_forward_and_back(served: &Served, secret: Secret) {
     let name = secret.name();
-    let old = primary(&inventory(served).await[name]).to_owned();
+    let due_at = |row: &Value| row["dueAt"].clone();
+    let row = inventory(served).await.remove(name).unwrap();
+    let (old, due) = (primary(&row).to_owned(), due_at(&row));
     let begun = served.begin(name, "graceful", fresh(secret).as_deref()).await;
     served.reaches(&begun, "promoted").await;
     assert_ne!(primary(&inventory(served).await[name]), old, "{name}");
@@ -172,6 +174,7 @@ async fn goes_forward_and_back(served: &Served, secret: Secret) {
     let give_up = json!({ "reason": "a test", "acceptLoss": true });
     served.admin.post(&format!("{}/retire", path_of(&begun)), give_up).await.expect(200);
     served.reaches(&begun, "rolled_back").await;
+    assert_eq!(due_at(&inventory(served).await[name]), due, "it is as old as it was");
 }
 
 async fn goes_hard(served: &Served, secret: Secret) {

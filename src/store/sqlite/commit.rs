@@ -23,6 +23,9 @@ pub(super) async fn commit(pool: &SqlitePool, change: &Change) -> Result<Committ
 
 async fn apply(transaction: &mut SqliteConnection, change: &Change) -> Result<Epoch, Refusal> {
     let mut epoch = keys::epoch(transaction).await?;
+    if let Some(superseded) = &change.superseded {
+        rollovers::replace(transaction, superseded).await?;
+    }
     match &change.rollover {
         Some(RolloverChange::Begin { rollover, alongside }) => {
             rollovers::begin(transaction, rollover, *alongside).await?;
@@ -39,8 +42,8 @@ async fn apply(transaction: &mut SqliteConnection, change: &Change) -> Result<Ep
         keys::change(transaction, &change.keys).await?;
         epoch = keys::bump_epoch(transaction).await?;
     }
-    if let (Some(acceptors), Some(rollover)) = (change.acceptors, &change.rollover) {
-        acceptors::change(transaction, rollover.id(), acceptors, epoch).await?;
+    if let (Some(acceptors), Some(rollover)) = (change.acceptors, change.retires()) {
+        acceptors::change(transaction, rollover, acceptors, epoch).await?;
     }
     if let Some(stopped) = change.stopped {
         replicas::stopped(transaction, stopped).await?;

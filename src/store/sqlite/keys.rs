@@ -54,7 +54,7 @@ const MOVE: &str = "
     UPDATE rollover_key SET
         state = $4,
         sealed = CASE WHEN $4 = 'destroyed' THEN NULL ELSE sealed END,
-        promoted_at = CASE WHEN $4 = 'primary' THEN $5 ELSE promoted_at END,
+        promoted_at = CASE WHEN $4 = 'primary' THEN coalesce(promoted_at, $5) ELSE promoted_at END,
         retired_at = CASE WHEN $4 = 'retired' THEN $5 ELSE retired_at END,
         compromised_at = CASE WHEN $4 = 'destroyed' THEN compromised_at END
     WHERE secret = $1 AND id = $2 AND state = $3";
