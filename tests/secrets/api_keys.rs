@@ -7,7 +7,7 @@ use crate::{
     served::{Served, path_of},
     support::{
         deployment::{Db, on_both_databases},
-        http::Answer,
+        http::{Answer, Client},
     },
 };
 
@@ -115,6 +115,57 @@ async fn keys_are_revoked_one_by_one_of_a_user_or_of_an_organization(db: Db) {
     assert_eq!(revoke(json!({})).await.status, 422, "everyone is a rollover");
 }
 
+/// A user of `org`, logged in with a password alone.
+async fn user(served: &Served, email: &str, org: &str) -> (Value, Client) {
+    let password = "correct horse battery staple";
+    let body = json!({ "email": email, "name": "A User", "orgId": org, "password": password });
+    let user = served.admin.post("/api/v1/users", body).await.expect(201);
+    let body = json!({ "email": email, "password": password });
+    let answer = served.anybody.post("/api/v1/auth/login", body).await.expect(200);
+    (user, served.anybody.bearing(answer["tokens"]["accessToken"].as_str().unwrap()))
+}
+
+async fn a_key_is_for_its_holder_and_for_administrators_alone(db: Db) {
+    let served = Served::on(db, &[]).await;
+    let org = "01900000-0000-7000-8000-000000000001";
+    let (ann, as_ann) = user(&served, "ann@example.com", org).await;
+    let (_, as_bob) = user(&served, "bob@example.com", org).await;
+    let body = json!({ "name": "hers", "expiresInSeconds": 600 });
+    let hers = as_ann.post("/api/v1/api-keys", body).await.expect(201);
+    let path = format!("/api/v1/api-keys/{}", hers["id"].as_str().unwrap());
+    let rotate = format!("{path}/rotate");
+
+    assert_eq!(as_bob.get("/api/v1/api-keys").await.expect(200)["data"], json!([]));
+    let problem = as_bob.post(&rotate, json!({})).await.expect(403);
+    assert_eq!(problem["code"], "not_the_holder");
+    as_bob.delete(&path).await.expect(403);
+    for whose in [json!({ "userId": ann["id"] }), json!({ "orgId": org })] {
+        as_bob.post("/api/v1/api-keys/revoke", whose).await.expect(403);
+    }
+    // What is shown once is shown to nobody else, whoever administers.
+    served.admin.post(&rotate, json!({})).await.expect(403);
+    assert!(is_accepted(&served, &hers).await);
+
+    assert_eq!(as_ann.get("/api/v1/api-keys").await.expect(200)["data"][0]["id"], hers["id"]);
+    let next = as_ann.post(&rotate, json!({})).await.expect(201);
+    assert_eq!(next["endsAt"], hers["endsAt"], "it ends when the old one would have");
+    let longer = format!("/api/v1/api-keys/{}/rotate", next["id"].as_str().unwrap());
+    let next = as_ann.post(&longer, json!({ "expiresInSeconds": 6000 })).await.expect(201);
+    assert_ne!(next["endsAt"], hers["endsAt"]);
+    assert!(is_accepted(&served, &next).await);
+
+    // A user who is gone takes their keys along.
+    let ann = format!("/api/v1/users/{}", ann["id"].as_str().unwrap());
+    served.admin.delete(&ann).await.expect(204);
+    assert!(!is_accepted(&served, &next).await);
+    let rollover = served.begin("USER_API_KEYS", "graceful", None).await;
+    served.reaches(&rollover, "retired").await;
+
+    let key = json!({ "name": "a site", "orgId": org });
+    let problem = as_bob.post("/api/v1/enrollment-keys", key).await.expect(403);
+    assert_eq!(problem["code"], "mfa_required");
+}
+
 async fn a_hard_rollover_revokes_the_keys_of_everyone(db: Db) {
     let served = Served::on(db, &[]).await;
     let old = issue(&served, json!({})).await;
@@ -175,6 +226,7 @@ on_both_databases!(
     a_key_is_shown_once_and_told_by_its_prefix,
     a_key_is_rotated_with_an_overlap_and_ends_by_itself,
     keys_are_revoked_one_by_one_of_a_user_or_of_an_organization,
+    a_key_is_for_its_holder_and_for_administrators_alone,
     a_hard_rollover_revokes_the_keys_of_everyone,
     a_graceful_rollover_waits_for_the_keys_of_before,
 );

@@ -225,7 +225,17 @@ impl Caller {
             let detail = "only system scope may do this; ask an administrator";
             return Err(Problem::forbidden(detail).coded("insufficient_scope"));
         }
+        self.require_mfa()
+    }
+
+    /// Demands a second factor.
+    pub(crate) fn require_mfa(&self) -> Result<(), Problem> {
         if self.mfa { Ok(()) } else { Err(Denied::MfaRequired.into()) }
+    }
+
+    /// Demands that it is they who hold something, or else what administers.
+    pub(crate) fn require_holder(&self, holder: Option<RowId>) -> Result<(), Problem> {
+        if holder == Some(self.id) { Ok(()) } else { self.require_system() }
     }
 }
 

@@ -41,14 +41,19 @@ pub(crate) enum Holders {
 
 #[async_trait]
 pub(crate) trait ApiKeys {
-    /// The key of this hash, unless it was revoked.
+    /// The key of this hash, unless it was revoked, or its holder may not log in any more.
     async fn api_key_by_hash(&self, hash: &Hash) -> Result<Option<ApiKeyRow>, DataError>;
 
     /// One that is not revoked.
     async fn api_key(&self, id: RowId, reach: Reach) -> Result<Option<ApiKeyRow>, DataError>;
 
-    /// Keys that are not revoked.
-    async fn api_keys(&self, reach: Reach, window: Window) -> Result<Vec<ApiKeyRow>, DataError>;
+    /// Keys that are not revoked; with `holder`, those of theirs alone.
+    async fn api_keys(
+        &self,
+        reach: Reach,
+        holder: Option<RowId>,
+        window: Window,
+    ) -> Result<Vec<ApiKeyRow>, DataError>;
 
     async fn issue_api_key(&self, key: &NewApiKey) -> Result<ApiKeyRow, DataError>;
 
@@ -98,9 +103,21 @@ macro_rules! columns {
     };
 }
 
+/// Whether whoever holds it may still log in, if anybody does. Served by the primary key.
+macro_rules! holder_is_active {
+    () => {
+        "(held_by IS NULL OR EXISTS
+            (SELECT 1 FROM users WHERE users.id = held_by AND CAST(status AS text) = 'active'))"
+    };
+}
+
 /// Served by `api_keys_hash_key`.
-pub(super) const BY_HASH: &str =
-    concat!("SELECT ", columns!(), " FROM api_keys WHERE key_hash = $1 AND revoked_at_ms IS NULL");
+pub(super) const BY_HASH: &str = concat!(
+    "SELECT ",
+    columns!(),
+    " FROM api_keys WHERE key_hash = $1 AND revoked_at_ms IS NULL AND ",
+    holder_is_active!()
+);
 
 /// Served by the primary key.
 pub(super) const FIND: &str = concat!(
@@ -116,7 +133,7 @@ pub(super) const PAGE: &str = concat!(
     columns!(),
     " FROM api_keys
       WHERE (CAST($1 AS uuid) IS NULL OR org_id = $1) AND (CAST($2 AS uuid) IS NULL OR id > $2)
-        AND revoked_at_ms IS NULL
+        AND (CAST($4 AS uuid) IS NULL OR held_by = $4) AND revoked_at_ms IS NULL
       ORDER BY id LIMIT $3"
 );
 
@@ -158,14 +175,20 @@ pub(super) const USED: &str = "
 pub(super) const ADOPT: &str = "UPDATE api_keys SET generation = $1 WHERE generation IS NULL";
 
 /// Served by `api_keys_generation_idx`.
-pub(super) const LIVE: &str = "
-    SELECT count(*) FROM api_keys
-    WHERE generation = $1 AND revoked_at_ms IS NULL AND (ends_at_ms IS NULL OR ends_at_ms > $2)";
+pub(super) const LIVE: &str = concat!(
+    "SELECT count(*) FROM api_keys
+     WHERE generation = $1 AND revoked_at_ms IS NULL AND (ends_at_ms IS NULL OR ends_at_ms > $2)
+       AND ",
+    holder_is_active!()
+);
 
 /// Served by `api_keys_generation_idx`.
-pub(super) const LIVE_OF_NONE: &str = "
-    SELECT count(*) FROM api_keys
-    WHERE generation IS NULL AND revoked_at_ms IS NULL AND (ends_at_ms IS NULL OR ends_at_ms > $1)";
+pub(super) const LIVE_OF_NONE: &str = concat!(
+    "SELECT count(*) FROM api_keys
+     WHERE generation IS NULL AND revoked_at_ms IS NULL AND (ends_at_ms IS NULL OR ends_at_ms > $1)
+       AND ",
+    holder_is_active!()
+);
 
 /// [`ApiKeys`] on the pool of `$data`, a transaction beginning as `$begin` says.
 macro_rules! api_keys_on {
@@ -192,12 +215,14 @@ macro_rules! api_keys_on {
             async fn api_keys(
                 &self,
                 reach: Reach,
+                holder: Option<RowId>,
                 window: Window,
             ) -> Result<Vec<ApiKeyRow>, DataError> {
                 let query = sqlx::query_as(api_keys::PAGE)
                     .bind(reach.organization())
                     .bind(window.after)
-                    .bind(i64::from(window.limit));
+                    .bind(i64::from(window.limit))
+                    .bind(holder);
                 Ok(query.fetch_all(&self.pool).await?)
             }
 

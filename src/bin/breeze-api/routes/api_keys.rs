@@ -1,4 +1,8 @@
-//! API keys that users hold. A key is shown once, when it is issued.
+//! API keys that users hold.
+//!
+//! 1. A key is shown once, when it is issued, and to whom it is issued: nobody rotates the
+//!    key of another user.
+//! 2. Everybody sees and ends their own; those of others are for administrators.
 
 use std::time::Duration;
 
@@ -95,6 +99,8 @@ struct Create {
 struct Rotate {
     /// The old key ends at once without.
     overlap_seconds: Option<u32>,
+    /// The new key ends when the old one would have without.
+    expires_in_seconds: Option<u32>,
 }
 
 /// Of one of them.
@@ -141,7 +147,8 @@ async fn page(
     caller: Caller,
     Page(window): Page,
 ) -> Result<axum::Json<List<View>>, Problem> {
-    let rows = app.data.api_keys(caller.reach()?, window).await?;
+    let holder = Some(caller.id).filter(|_| caller.require_system().is_err());
+    let rows = app.data.api_keys(caller.reach()?, holder, window).await?;
     let views: Vec<_> = rows.into_iter().map(View::from).collect();
     Ok(answer::list(views, window.limit, |view| view.id))
 }
@@ -153,8 +160,7 @@ async fn create(
 ) -> Result<Response, Problem> {
     require_text("name", Some(&body.name))?;
     let org_id = caller.placing(body.org_id)?;
-    let lifetime = body.expires_in_seconds.map(|seconds| Duration::from_secs(seconds.into()));
-    let ends_at = lifetime.map(|lifetime| app.clock.now().plus(lifetime));
+    let ends_at = body.expires_in_seconds.map(|seconds| in_seconds(&app, seconds));
     let (key, new) = minted(&app, body.name, caller.id, org_id, ends_at)?;
     Ok(issued(&key, app.data.issue_api_key(&new).await?))
 }
@@ -173,15 +179,37 @@ async fn rotate(
     let reach = caller.reach()?;
     let old = app.data.api_key(id, reach).await?;
     let old = old.ok_or_else(|| answer::missing(WHAT))?;
-    let (name, holder) = (old.name.unwrap_or_default(), old.held_by.unwrap_or(caller.id));
-    let (key, new) = minted(&app, name, holder, old.org_id, None)?;
+    match old.held_by {
+        Some(holder) if holder == caller.id => {}
+        // One that Breeze issued: whoever administers takes it over.
+        None => caller.require_system()?,
+        Some(_) => {
+            return Err(Problem::forbidden(
+                "only its holder rotates an API key, who alone is shown the new one; revoke it",
+            )
+            .coded("not_the_holder"));
+        }
+    }
+    let name = old.name.unwrap_or_default();
+    let ends_at = match body.expires_in_seconds {
+        Some(seconds) => Some(in_seconds(&app, seconds)),
+        None => old.ends_at_ms.map(Timestamp::from_millis),
+    };
+    let (key, new) = minted(&app, name, caller.id, old.org_id, ends_at)?;
     let now = app.clock.now();
     let rotated = app.data.rotate_api_key(id, reach, &new, now, now.plus(overlap)).await?;
     rotated.map(|row| issued(&key, row)).ok_or_else(|| answer::missing(WHAT))
 }
 
+fn in_seconds(app: &App, seconds: u32) -> Timestamp {
+    app.clock.now().plus(Duration::from_secs(seconds.into()))
+}
+
 async fn revoke(State(app): State<App>, caller: Caller, Id(id): Id) -> Result<StatusCode, Problem> {
-    let revoked = app.data.revoke_api_key(id, caller.reach()?, app.clock.now()).await?;
+    let reach = caller.reach()?;
+    let key = app.data.api_key(id, reach).await?.ok_or_else(|| answer::missing(WHAT))?;
+    caller.require_holder(key.held_by)?;
+    let revoked = app.data.revoke_api_key(id, reach, app.clock.now()).await?;
     answer::deleted(WHAT, revoked)
 }
 
@@ -201,6 +229,7 @@ async fn revoke_all(
             ));
         }
     };
+    caller.require_holder(body.user_id)?;
     let revoked = app.data.revoke_api_keys(holders, caller.reach()?, app.clock.now()).await?;
     Ok(axum::Json(json!({ "revoked": revoked })))
 }

@@ -1,4 +1,5 @@
-//! Enrolment keys: shown once, when they are created.
+//! Enrolment keys: shown once, when they are created. To create or end one lets agents in,
+//! or keeps them out, and demands a second factor.
 
 use std::time::Duration;
 
@@ -104,6 +105,7 @@ async fn create(
     caller: Caller,
     Json(body): Json<Create>,
 ) -> Result<Response, Problem> {
+    caller.require_mfa()?;
     let org_id = caller.placing(body.org_id)?;
     let org_id = org_id.ok_or_else(|| Problem::unprocessable("orgId says whose agents enrol"))?;
     require_text("name", Some(&body.name))?;
@@ -140,6 +142,7 @@ async fn create(
 }
 
 async fn expire(State(app): State<App>, caller: Caller, Id(id): Id) -> Result<StatusCode, Problem> {
+    caller.require_mfa()?;
     let now = app.clock.now();
     answer::deleted(WHAT, app.data.expire_enrolment_key(id, caller.reach()?, now).await?)
 }
