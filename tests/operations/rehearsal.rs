@@ -68,6 +68,44 @@ async fn a_rehearsal_carries_the_whole_rollover_out_on_a_copy(api: &Api) {
     }
 }
 
+/// On SQLite the root key may be in a file of its own, beside the database.
+#[tokio::test]
+async fn a_copy_has_the_root_key_of_the_original() {
+    let keys: Vec<_> = KEYS.into_iter().filter(|(name, _)| *name != "BREEZE_ROOT_KEY").collect();
+    let api = Api::on(Db::Sqlite(crate::support::sqlite::file()), &keys).await;
+    let arguments = ["rollover", "JWT_SECRET", "--mode", "graceful", "--reason", "a test"];
+    let rehearsed = breeze_api(arguments.into_iter().chain(["--rehearse", "--json"]))
+        .envs(keys)
+        .env("DATABASE_URL", api.db.url())
+        .finish()
+        .await;
+    assert_eq!(rehearsed.code, Some(0), "{rehearsed:?}");
+    assert_eq!(rehearsed.json()["rehearsed"]["phase"], "retired");
+    api.end().await;
+}
+
+/// What it leaves behind when it is stopped half-way: nothing.
+#[tokio::test]
+async fn a_rehearsal_that_is_stopped_removes_its_copy() {
+    let api = Api::on_sqlite().await;
+    let place = tempfile::tempdir().unwrap();
+    let arguments = ["rollover", "MFA_RECOVERY_CODE_PEPPER", "--mode", "graceful"];
+    let process = breeze_api(arguments.into_iter().chain(["--reason", "x", "--rehearse"]))
+        .envs(KEYS)
+        .env("DATABASE_URL", api.db.url())
+        .env("TMPDIR", place.path().to_str().unwrap())
+        .start();
+    let copies = || std::fs::read_dir(place.path()).unwrap().count();
+    while copies() == 0 {
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+    let ended = process.terminate().await;
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    assert!(ended.stderr.contains("asked to stop"), "{}", ended.stderr);
+    assert_eq!(copies(), 0);
+    api.end().await;
+}
+
 async fn a_credential_at_a_provider_is_not_rehearsed(api: &Api) {
     let refused = rehearse(api, "CLOUDFLARE_API_TOKEN").await;
     assert_eq!(refused.code, Some(1), "{refused:?}");

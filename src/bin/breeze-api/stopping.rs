@@ -19,7 +19,7 @@ impl Stopping {
         let (tell, told) = watch::channel(false);
         tokio::spawn(async move {
             tokio::select! { _ = term.recv() => {}, _ = int.recv() => {} }
-            tracing::info!("asked to stop; requests in flight are answered first");
+            tracing::info!("asked to stop; what is in flight is finished first");
             tell.send_replace(true);
         });
         Ok(Self(told))

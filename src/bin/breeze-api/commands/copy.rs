@@ -35,16 +35,24 @@ impl Copy {
                 private_folder(&folder)
                     .with_context(|| format!("cannot make the folder {}", folder.display()))?;
                 let file = folder.join("copy.db");
+                let own_root_key = Database::Sqlite(store.clone()).root_key_file();
                 let copy = Self {
                     url: format!("sqlite://{}", file.display()).into(),
-                    place: Place::Folder(folder),
+                    place: Place::Folder(folder.clone()),
                 };
                 let made = sqlx::query("VACUUM INTO $1")
                     .bind(file.display().to_string())
                     .execute(store.pool())
                     .await;
                 store.pool().close().await;
-                copy.or_nothing(made.map(drop).map_err(Into::into)).await
+                let made = made.map_err(anyhow::Error::from).and_then(|_| {
+                    // Its key store is sealed under it, unless a variable has another.
+                    let own = own_root_key.filter(|own| own.exists());
+                    own.map(|own| std::fs::copy(own, folder.join("copy.db.root-key")))
+                        .transpose()?;
+                    Ok(())
+                });
+                copy.or_nothing(made).await
             }
             Database::Postgres(store) => {
                 let options = store.pool().connect_options().as_ref().clone();
@@ -136,8 +144,8 @@ async fn execute(server: &PgConnectOptions, sql: &str) -> anyhow::Result<()> {
     Ok(done.map(drop)?)
 }
 
-/// `pg_dump` of the original into `psql` on the copy. The password goes by environment:
-/// arguments are for all to see.
+/// `pg_dump` of the original into `psql` on the copy, over connections as safe as ours. The
+/// password goes by environment: arguments are for all to see.
 async fn pipe(original: &PgConnectOptions, name: &str) -> anyhow::Result<()> {
     let url = original.to_url_lossy();
     let decoded =
@@ -152,6 +160,16 @@ async fn pipe(original: &PgConnectOptions, name: &str) -> anyhow::Result<()> {
             .kill_on_drop(true);
         if let Some(password) = url.password() {
             command.env("PGPASSWORD", decoded(password));
+        }
+        for (name, value) in url.query_pairs() {
+            let variable = match &*name {
+                "sslmode" => "PGSSLMODE",
+                "sslrootcert" => "PGSSLROOTCERT",
+                "sslcert" => "PGSSLCERT",
+                "sslkey" => "PGSSLKEY",
+                _ => continue,
+            };
+            command.env(variable, &*value);
         }
         command
     };

@@ -15,7 +15,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, anyhow, bail, ensure};
 use breeze_rollover::{
     catalog::Class,
     clock::{Clock, SystemClock, Timestamp},
@@ -30,7 +30,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde_json::json;
 
 use super::{Exit, connect, copy::Copy, needs_people, print, print_json, rollover::tell, setup};
-use crate::settings::Settings;
+use crate::{settings::Settings, stopping::Stopping};
 
 /// The system's clock, and ahead of it.
 #[derive(Debug, Default)]
@@ -68,8 +68,13 @@ pub(crate) async fn run(
     let began = Instant::now();
     let original = connect(&settings.database).await?;
     original.check().await?;
+    // Whoever asks it to stop gets the copy removed all the same.
+    let stopping = Stopping::by_signal()?;
     let copy = Copy::of(original, &settings.database).await?;
-    let done = on_copy(copy.url(), settings, environment, request).await;
+    let done = tokio::select! {
+        done = on_copy(copy.url(), settings, environment, request) => done,
+        () = stopping.asked_for(Duration::ZERO) => Err(anyhow!("asked to stop")),
+    };
     copy.remove().await?;
     let (view, given_up) = done?;
     let is_complete = view.rollover.phase == Phase::Retired;
