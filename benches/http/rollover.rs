@@ -190,6 +190,7 @@ async fn roll(rollovers: Arc<Rollovers>, secret: Secret) {
         target: Target::Bound,
         max_rows_per_second: Some(ROWS_PER_SECOND),
         alongside: false,
+        supersede: None,
         force: Default::default(),
     };
     let operator = rollovers.operator();

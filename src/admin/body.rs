@@ -10,8 +10,8 @@ use secrecy::SecretString;
 use serde::{Deserialize, de::DeserializeOwned};
 
 use crate::{
-    catalog::Secret, clock::Timestamp, envelope::Target, operator::Check, problem::Problem,
-    rollover::Mode,
+    catalog::Secret, clock::Timestamp, envelope::Target, ids::RolloverId, operator::Check,
+    problem::Problem, rollover::Mode,
 };
 
 /// A JSON body. Its text may hold a new secret, so that no error quotes it.
@@ -57,6 +57,8 @@ pub(super) struct Begin {
     pub(super) max_rows_per_second: Option<u32>,
     #[serde(default)]
     pub(super) alongside: bool,
+    #[serde(default)]
+    pub(super) supersede: Option<RolloverId>,
     #[serde(default)]
     pub(super) force: BTreeSet<Check>,
 }

@@ -24,6 +24,7 @@ impl From<Refusal> for Problem {
             Refusal::Busy(id) => Self::conflict(detail)
                 .coded("rollover_in_progress")
                 .with("rollover", id.to_string()),
+            Refusal::NotSuperseded(..) => Self::conflict(detail).coded("not_superseded"),
             Refusal::Unhealthy(_) => Self::conflict(detail).coded("unhealthy"),
             Refusal::Interval => Self::unprocessable(detail).coded("unfit_interval"),
             Refusal::Exposure => Self::unprocessable(detail).coded("unfit_exposure"),

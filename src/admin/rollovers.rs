@@ -45,6 +45,7 @@ pub(super) async fn begin(
         target: body.target,
         max_rows_per_second: body.max_rows_per_second,
         alongside: body.alongside,
+        supersede: body.supersede,
         force: body.force,
     };
     let rollover = admin.operator.begin(request, actor).await?;

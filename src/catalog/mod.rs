@@ -130,6 +130,9 @@ pub struct Entry {
     /// that is made here can be read by nobody: where this is not empty, the new one is
     /// the operator's to make.
     pub elsewhere: &'static [&'static str],
+    /// Whether a graceful rollover of it ends only once people have done something, each
+    /// in their own time.
+    pub waits_for_people: bool,
     /// The fewest characters that a key may have.
     pub min_length: usize,
     /// What to roll over as well when it has leaked, in order.
@@ -166,6 +169,7 @@ const fn entry(secret: Secret, name: &'static str, class: Class, absence: Absenc
         hard_disruption: "",
         drains_when: "",
         elsewhere: &[],
+        waits_for_people: false,
         min_length: 1,
         related: &[],
     }
@@ -262,6 +266,7 @@ pub const CATALOG: &[Entry] = &[
         interval: days(365),
         hard_disruption: "recovery codes that were handed out before it stop working",
         drains_when: "no unused recovery code is hashed with the old pepper",
+        waits_for_people: true,
         min_length: 32,
         ..entry(
             Secret::MfaRecoveryCodePepper,
@@ -274,7 +279,6 @@ pub const CATALOG: &[Entry] = &[
         previous: &["AGENT_ENROLLMENT_SECRET_PREVIOUS"],
         trimmed: true,
         protects: "the enrolment of new agents",
-        interval: days(180),
         grace: days(7),
         hard_disruption: "an installer that presents the old secret enrols no agent",
         drains_when: "the grace period is over, and nobody has presented the old secret for as long",
@@ -321,6 +325,7 @@ pub const CATALOG: &[Entry] = &[
         protects: "everything in the database",
         drains_when: "no connection of the old role is left",
         hard_disruption: "work in flight on the old role fails",
+        related: &[Secret::AppEncryptionKey],
         ..credential(Secret::DatabaseUrl, "DATABASE_URL")
     },
     Entry {

@@ -7,10 +7,11 @@
 //!
 //! 1. The plan covers the exposed secrets and all that the catalog relates to them, in
 //!    the order of [`order`]. It is shown, and nothing is done before it is confirmed.
-//! 2. Steps are carried out one after the other; each is a hard rollover like any other,
-//!    with its guards, its audit entries and its cut-off.
+//! 2. Steps begin one after the other, each once the old key of the one before it is
+//!    retired; each is a hard rollover like any other, with its guards, its audit entries
+//!    and its cut-off.
 //! 3. What only a person can do (a credential that its provider must issue anew) is a
-//!    step too: it waits for nobody, and stays in the report until it is done.
+//!    step too: it holds nothing up, and stays in the report until it is done.
 //! 4. A secret that others present is cut off by a value that is made here, which nobody
 //!    can read: plan and report say that a person must hand in one of their own then.
 
@@ -22,7 +23,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-pub use plan::{afterwards, order, plan_of};
+pub use plan::{order, plan_of};
 pub use report::{Affected, CutOffOf, Report, Told};
 
 use crate::{catalog::Secret, clock::Timestamp, ids::RolloverId};
@@ -92,9 +93,16 @@ pub struct Step {
     /// How far it is.
     pub progress: Progress,
     /// Sessions, codes and keys that it makes invalid, counted for the plan, and anew
-    /// right before it begins.
+    /// right before it begins; `None` when they could not be counted.
     #[serde(default)]
-    pub invalidates: BTreeMap<String, u64>,
+    pub invalidates: Option<BTreeMap<String, u64>>,
+    /// Values that were sealed by it when this was planned, by column: whoever has the key
+    /// and a copy of the database has them, too.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub sealed: BTreeMap<String, u64>,
+    /// Other secrets that accept the very value, since it once did their work.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub also: Vec<Secret>,
 }
 
 /// What is done about a secret.
@@ -167,13 +175,10 @@ impl Incident {
         matches!(self.state, State::Planned | State::Running)
     }
 
-    /// The step that is to be done next, if the plan runs and one is left.
+    /// Whether nothing more happens to any step by itself.
     #[must_use]
-    pub fn next_step(&self) -> Option<usize> {
-        match self.state {
-            State::Running => self.steps.iter().position(|step| !step.is_over()),
-            State::Planned | State::Done | State::Cancelled => None,
-        }
+    pub fn is_over(&self) -> bool {
+        self.steps.iter().all(Step::is_over)
     }
 
     /// The reason that its rollovers are given; it begins with [`Incident::mark`].

@@ -1,6 +1,6 @@
 //! What else to roll over when a secret has leaked, and in which order.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Action, Progress, Step};
 use crate::catalog::{Class, Secret};
@@ -56,15 +56,16 @@ pub fn plan_of(exposed: &[Secret], has_key: impl Fn(Secret) -> bool) -> Vec<Step
                 _ => None,
             },
             progress,
-            invalidates: std::collections::BTreeMap::new(),
+            invalidates: Some(BTreeMap::new()),
+            sealed: BTreeMap::new(),
+            also: vec![],
         }
     };
     covered.into_iter().map(step).collect()
 }
 
 /// What a person must do once `secret` is rolled over to a value that is made here.
-#[must_use]
-pub fn afterwards(secret: Secret) -> Option<String> {
+fn afterwards(secret: Secret) -> Option<String> {
     Some(match secret.entry().class {
         Class::Shared => format!(
             "nobody can read the {secret} that was made: send one of your own with POST \
@@ -73,7 +74,17 @@ pub fn afterwards(secret: Secret) -> Option<String> {
         ),
         Class::Issued => format!("reissue what {secret} revoked"),
         Class::Pepper => format!("reissue what stopped working with {secret}"),
-        Class::Signing | Class::Sealing | Class::Provider => return None,
+        Class::Sealing if secret == Secret::MfaEncryptionKey => {
+            "have everybody set their second factor up anew: who also has a copy of the database \
+             computes their codes"
+                .to_owned()
+        }
+        Class::Sealing => {
+            "have every credential that was sealed with it issued anew where it is used, and \
+             store the new one: who also has a copy of the database reads them"
+                .to_owned()
+        }
+        Class::Signing | Class::Provider => return None,
     })
 }
 

@@ -1,11 +1,11 @@
 //! The incident report: JSON for machines, Markdown for people. Never a secret.
 
-use std::fmt::Write;
+use std::{collections::BTreeMap, fmt::Write};
 
 use serde::Serialize;
 use uuid::Uuid;
 
-use super::{Action, Incident, Progress, Step, afterwards};
+use super::{Action, Incident, Progress, Step};
 use crate::{
     catalog::{Class, Secret},
     clock::Timestamp,
@@ -22,11 +22,13 @@ pub struct Report {
     pub timeline: Vec<Told>,
     /// Each key, and which replica stopped accepting it when.
     pub cut_offs: Vec<CutOffOf>,
-    /// Users whom it concerns, to be notified.
-    pub affected: Vec<Affected>,
-    /// Entries of the audit trail since the exposure began, oldest first.
+    /// Users whom it concerns, to be notified; `None` when they could not be listed.
+    pub affected: Option<Vec<Affected>>,
+    /// Entries of the audit trail from when the exposure began, oldest first.
     pub window: Vec<Told>,
-    /// Entries of that time beyond those: see `GET /admin/audit`.
+    /// The end of that time: when the last key was cut off, or the present.
+    pub window_until: Timestamp,
+    /// Whether there are more of that time: see `GET /admin/audit`.
     pub window_goes_on: bool,
     /// What a person must still do.
     pub to_do: Vec<String>,
@@ -74,33 +76,43 @@ pub struct Affected {
 }
 
 impl Report {
-    /// What a person must still do about `step`.
+    /// What a person must still do about `step`, whose rollover is `own`. `later` is one
+    /// by which somebody has begun to do it.
     #[must_use]
-    pub fn to_do(step: &Step, rollover: Option<&Rollover>) -> Option<String> {
+    pub fn to_do(step: &Step, own: Option<&Rollover>, later: Option<&Rollover>) -> Vec<String> {
         let secret = step.secret;
-        Some(match (&step.progress, step.action) {
-            (Progress::Off, _) => return None,
-            (Progress::ByHand, _) | (_, Action::Reissue)
-                if secret.entry().class == Class::Shared =>
-            {
-                format!("make a new {secret}: {}", secret.entry().elsewhere.join("; "))
+        let mut to_do = vec![];
+        match (&step.progress, step.action) {
+            (Progress::Off | Progress::Waiting { because: None }, _) => return to_do,
+            (Progress::ByHand, _) | (_, Action::Reissue) => to_do.extend(reissue(secret, later)),
+            (Progress::Waiting { because: Some(why) }, _) => {
+                to_do.push(format!("{secret} waits: {why}"));
             }
-            (Progress::ByHand, _) | (_, Action::Reissue) => format!(
-                "have {secret} issued anew at its provider, send it with POST /admin/rollovers \
-                 {{\"secret\": \"{secret}\", \"mode\": \"hard\", \"value\": …}}, and revoke the \
-                 old one there"
-            ),
-            (Progress::Waiting { because: Some(why) }, _) => format!("{secret} waits: {why}"),
-            (Progress::Failed { why, .. }, _) => {
-                format!("{secret} was not rolled over ({why}); roll it over by itself")
+            (Progress::Failed { why, .. }, _) if later.is_none() => {
+                to_do.push(format!("{secret} was not rolled over ({why}); roll it over by itself"));
             }
-            (Progress::Waiting { because: None }, _) => return None,
-            (Progress::Running { .. }, _) => {
-                let why = rollover.and_then(|rollover| rollover.blocked_by.clone())?;
-                format!("{secret} is not cut off everywhere yet: {why}")
+            (Progress::Failed { .. }, _) => to_do.extend(under_way(later)),
+            (Progress::Running { .. }, _) => to_do.extend(under_way(own)),
+            (Progress::Done { .. }, _) => {}
+        }
+        let is_begun = matches!(step.progress, Progress::Running { .. } | Progress::Done { .. });
+        if let Some(then) = step.afterwards.as_ref().filter(|_| is_begun) {
+            match secret.entry().class {
+                Class::Shared if later.is_some() => to_do.extend(under_way(later)),
+                Class::Sealing if step.sealed.is_empty() => {}
+                Class::Sealing => to_do.push(format!("{then} ({})", counts(&step.sealed))),
+                _ => to_do.push(then.clone()),
             }
-            (Progress::Done { .. }, _) => return afterwards(secret),
-        })
+        }
+        if !step.also.is_empty() {
+            let names: Vec<_> = step.also.iter().map(|secret| secret.name()).collect();
+            let names = names.join(", ");
+            to_do.push(format!(
+                "the exposed value of {secret} is accepted as an old key of {names} as well, \
+                 whose work it once did: roll that over, too"
+            ));
+        }
+        to_do
     }
 
     /// For people.
@@ -128,8 +140,6 @@ impl Report {
         writeln!(f, "- As of: {}\n\n## Steps\n", self.as_of)?;
         writeln!(f, "| secret | state | what it breaks | made invalid |\n|---|---|---|---|")?;
         for step in &incident.steps {
-            let invalid: Vec<_> =
-                step.invalidates.iter().map(|(what, n)| format!("{n} {what}")).collect();
             writeln!(
                 f,
                 "| `{}` | {} | {} | {} |",
@@ -139,7 +149,10 @@ impl Report {
                     Some(then) => format!("{}; then {then}", step.disruption),
                     None => step.disruption.clone(),
                 }),
-                cell(&invalid.join(", "))
+                cell(&match &step.invalidates {
+                    Some(invalid) => counts(invalid),
+                    None => "could not be counted".to_owned(),
+                })
             )?;
         }
         writeln!(f, "\n## Cut-off\n")?;
@@ -165,19 +178,58 @@ impl Report {
         for todo in &self.to_do {
             writeln!(f, "- [ ] {todo}")?;
         }
-        writeln!(f, "\n## Users to notify ({})\n", self.affected.len())?;
-        for user in &self.affected {
-            writeln!(f, "- {} ({})", line(&user.email), user.id)?;
+        match &self.affected {
+            Some(affected) => {
+                writeln!(f, "\n## Users to notify ({})\n", affected.len())?;
+                for user in affected {
+                    writeln!(f, "- {} ({})", line(&user.email), user.id)?;
+                }
+            }
+            None => writeln!(f, "\n## Users to notify\n\nThey could not be listed: ask again.")?,
         }
         writeln!(f, "\n## Timeline\n")?;
         table(f, &self.timeline)?;
-        writeln!(f, "\n## Audit entries since the exposure began\n")?;
+        let (since, until) = (incident.exposed_since, self.window_until);
+        writeln!(f, "\n## Audit entries of the exposure, {since} to {until}\n")?;
         table(f, &self.window)?;
         if self.window_goes_on {
-            writeln!(f, "\nThere are more: see `GET /admin/audit`.")?;
+            writeln!(f, "\nThere are more of that time: see `GET /admin/audit`.")?;
         }
         Ok(())
     }
+}
+
+/// What a person does about a secret that only they can have issued anew.
+fn reissue(secret: Secret, later: Option<&Rollover>) -> Option<String> {
+    if later.is_some() {
+        return under_way(later);
+    }
+    Some(match secret.entry().class {
+        Class::Shared => {
+            format!("make a new {secret}: {}", secret.entry().elsewhere.join("; "))
+        }
+        _ => format!(
+            "have {secret} issued anew at its provider, send it with POST /admin/rollovers \
+             {{\"secret\": \"{secret}\", \"mode\": \"hard\", \"value\": …}}, and revoke the old \
+             one there"
+        ),
+    })
+}
+
+/// What a rollover that has begun still waits for, if anything.
+fn under_way(rollover: Option<&Rollover>) -> Option<String> {
+    let rollover = rollover
+        .filter(|rollover| rollover.phase.is_active() || rollover.awaited_cut_off().is_some())?;
+    let (id, secret, why) = (rollover.id, rollover.secret, rollover.blocked_by.as_ref()?);
+    Some(match rollover.cut_off.as_ref().and_then(|cut_off| cut_off.at) {
+        Some(_) => format!("{secret} is cut off, and rollover {id} goes on: {why}"),
+        None => format!("{secret} is not cut off everywhere yet, by rollover {id}: {why}"),
+    })
+}
+
+fn counts(of: &BTreeMap<String, u64>) -> String {
+    let counts: Vec<_> = of.iter().map(|(what, n)| format!("{n} {what}")).collect();
+    counts.join(", ")
 }
 
 fn state(progress: &Progress) -> String {

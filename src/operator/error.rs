@@ -55,9 +55,12 @@ pub enum Refusal {
     Revoked(Timestamp),
     /// Another rollover is in progress.
     #[error(
-        "rollover {0} is in progress; wait for its end, roll it back, or, for another secret, send \"alongside\": true"
+        "rollover {0} is in progress; wait for its end, roll it back, or, for another secret, send \"alongside\": true; in an emergency, a hard one of the same secret takes over with \"supersede\": \"{0}\""
     )]
     Busy(RolloverId),
+    /// It cannot be taken over from.
+    #[error("rollover {0} is not taken over from: {1}")]
+    NotSuperseded(RolloverId, &'static str),
     /// Health checks fail.
     #[error(
         "health checks fail: {}; see to them, or send \"force\": [{}]",

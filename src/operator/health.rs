@@ -88,11 +88,18 @@ impl Operator {
     /// # Errors
     /// [`Refusal`] when the store does not answer.
     pub async fn ailments(&self) -> Result<Vec<Ailment>, Refusal> {
-        if let Some(found) = self.slow_database().await? {
-            // Nor does it answer in time what the others would ask.
-            return Ok(vec![Ailment { check: Check::Database, found }]);
-        }
+        self.look(&BTreeSet::new()).await
+    }
+
+    async fn look(&self, forced: &BTreeSet<Check>) -> Result<Vec<Ailment>, Refusal> {
         let mut found = vec![];
+        if let Some(slow) = self.slow_database().await? {
+            found.push(Ailment { check: Check::Database, found: slow });
+            if !forced.contains(&Check::Database) {
+                // Nor does it answer in time what the others would ask.
+                return Ok(found);
+            }
+        }
         let mut add = |check, ailment: Option<String>| {
             found.extend(ailment.map(|found| Ailment { check, found }));
         };
@@ -102,15 +109,21 @@ impl Operator {
         Ok(found)
     }
 
+    /// What ails all the same, by the names that `forced` has.
+    ///
     /// # Errors
     /// [`Refusal::Unhealthy`] while something ails that `forced` does not name.
-    pub(super) async fn check_health(&self, forced: &BTreeSet<Check>) -> Result<(), Refusal> {
+    pub(super) async fn check_health(
+        &self,
+        forced: &BTreeSet<Check>,
+    ) -> Result<Vec<Ailment>, Refusal> {
         let began = tokio::time::Instant::now();
         loop {
-            let mut ailments = self.ailments().await?;
-            ailments.retain(|ailment| !forced.contains(&ailment.check));
+            let found = self.look(forced).await?;
+            let is_forced = |ailment: &Ailment| forced.contains(&ailment.check);
+            let (overridden, ailments): (Vec<_>, Vec<_>) = found.into_iter().partition(is_forced);
             if ailments.is_empty() {
-                return Ok(());
+                return Ok(overridden);
             }
             if began.elapsed() > PATIENCE {
                 return Err(Refusal::Unhealthy(ailments));

@@ -67,6 +67,9 @@ pub struct Request {
     pub max_rows_per_second: Option<u32>,
     /// Whether it may run beside another secret's rollover.
     pub alongside: bool,
+    /// The rollover of the same secret, in progress, that a hard one takes over from: it
+    /// ends, and what it accepts beside the primary key is accepted no more.
+    pub supersede: Option<RolloverId>,
     /// Health checks that do not keep it from beginning.
     pub force: BTreeSet<Check>,
 }
@@ -159,12 +162,17 @@ impl Operator {
         actor: Actor,
     ) -> Result<Rollover, Refusal> {
         let reason = checked_reason(&request.reason)?;
-        if !request.dry_run {
-            self.check_health(&request.force).await?;
-        }
+        let overridden = match request.dry_run {
+            true => vec![],
+            false => self.check_health(&request.force).await?,
+        };
         if request.secret.entry().class == Class::Issued && request.value.is_some() {
             return Err(Refusal::Valueless(request.secret));
         }
+        let superseded = match request.supersede {
+            Some(running) => Some(self.superseded(running, &request).await?),
+            None => None,
+        };
         let custody = self.worker.replica().store().custody().await?;
         let from = primary(&custody, request.secret).ok_or(Refusal::NoPrimary(request.secret))?;
         let now = self.worker.replica().clock().now();
@@ -227,7 +235,30 @@ impl Operator {
             }
         };
         let supplied = supplied.filter(|_| !request.dry_run);
-        let change = step::begin(rollover.clone(), supplied, request.alongside, actor)?;
+        let ends = match &superseded {
+            Some(world) => {
+                let because = "a hard rollover takes over";
+                let step = step::Step {
+                    rollover: &world.rollover,
+                    from_state: world.from_state,
+                    actor: actor.clone(),
+                    because,
+                    now,
+                };
+                Some(step.supersede(id, world.to_state)?)
+            }
+            None => None,
+        };
+        let mut change = step::begin(rollover.clone(), supplied, request.alongside, actor)?;
+        for entry in &mut change.audit {
+            entry.details["alongside"] = request.alongside.into();
+            if !overridden.is_empty() {
+                entry.details["forced"] = serde_json::json!(overridden);
+            }
+        }
+        if let Some(ends) = ends {
+            change = step::take_over(change, ends);
+        }
         match self.worker.commit(&change).await? {
             Committed::Done(_) => {}
             Committed::Busy(running) => return Err(Refusal::Busy(running)),
@@ -235,6 +266,24 @@ impl Operator {
         }
         self.worker.look_now(rollover.id).await;
         self.rollover(rollover.id).await
+    }
+
+    /// The rollover that `request` takes over from, if it may.
+    async fn superseded(&self, running: RolloverId, request: &Request) -> Result<World, Refusal> {
+        let world = self.world(running).await?;
+        let rollover = &world.rollover;
+        let why = if request.mode != Mode::Hard || request.dry_run {
+            "only a hard rollover takes over from another"
+        } else if rollover.secret != request.secret {
+            "it is of another secret; run beside it with \"alongside\": true"
+        } else if !rollover.phase.is_active() || rollover.dry_run {
+            "it is not in progress; begin without \"supersede\""
+        } else if rollover.secret.entry().class == Class::Provider {
+            "a credential ends at its provider: say that it is revoked there, or roll it back"
+        } else {
+            return Ok(world);
+        };
+        Err(Refusal::NotSuperseded(running, why))
     }
 
     /// One rollover.

@@ -242,6 +242,7 @@ fn request(secret: Secret) -> Request {
         target: Target::default(),
         max_rows_per_second: None,
         alongside: false,
+        supersede: None,
         force: BTreeSet::new(),
     }
 }

@@ -54,6 +54,8 @@ pub enum Event {
     Destroyed,
     /// The operator wants the old key back.
     RollBack,
+    /// A hard rollover of the same secret takes over.
+    Superseded,
 }
 
 impl Phase {
@@ -81,13 +83,16 @@ impl Phase {
             (Self::Requested, Event::Rehearsed) => Self::Rehearsed,
             (Self::Requested, Event::Refused) => Self::Refused,
             (Self::Requested, Event::Staged) => Self::Staged,
-            (Self::Requested | Self::Staged, Event::RollBack) => Self::Abandoned,
+            (Self::Requested | Self::Staged, Event::RollBack | Event::Superseded) => {
+                Self::Abandoned
+            }
             (Self::Staged, Event::AllReplicasRead) => Self::Promoted,
             (Self::Promoted, Event::NothingLeft) => Self::Drained,
             (Self::Drained, Event::SomethingLeft) => Self::Promoted,
             (Self::Drained, Event::Retired) => Self::Retired,
             (Self::Promoted | Self::Drained, Event::RollBack) => Self::RollingBack,
-            (Self::RollingBack, Event::NothingLeft) => Self::RolledBack,
+            (Self::Promoted | Self::Drained, Event::Superseded) => Self::Retired,
+            (Self::RollingBack, Event::NothingLeft | Event::Superseded) => Self::RolledBack,
             (Self::Retired, Event::Destroyed) => Self::Destroyed,
             (from, event) => return Err(IllegalTransition { from, event }),
         })
@@ -147,6 +152,7 @@ impl fmt::Display for Event {
             Self::Retired => "retired",
             Self::Destroyed => "destroyed",
             Self::RollBack => "roll back",
+            Self::Superseded => "superseded",
         })
     }
 }
@@ -170,7 +176,7 @@ pub struct IllegalTransition {
 mod tests {
     use super::*;
 
-    const EVENTS: [Event; 9] = [
+    const EVENTS: [Event; 10] = [
         Event::Rehearsed,
         Event::Refused,
         Event::Staged,
@@ -180,6 +186,7 @@ mod tests {
         Event::Retired,
         Event::Destroyed,
         Event::RollBack,
+        Event::Superseded,
     ];
 
     #[test]
@@ -200,7 +207,7 @@ mod tests {
                 }
             }
         }
-        assert_eq!(legal, 13);
+        assert_eq!(legal, 18);
     }
 
     #[test]

@@ -100,13 +100,13 @@ pub fn interval_of(days: u32) -> Option<Duration> {
     (Schedule::MIN_DAYS..=Schedule::MAX_DAYS).contains(&days).then(|| DAY * days)
 }
 
-/// Whether a rollover of `secret` needs nobody: its value is made here, and nobody
-/// outside has to be told.
+/// Whether a rollover of `secret` needs nobody: its value is made here, nobody outside has
+/// to be told, and it ends by itself.
 #[must_use]
 pub fn rolls_by_itself(secret: Secret) -> bool {
     let entry = secret.entry();
     let is_made_here = matches!(entry.class, Class::Signing | Class::Sealing | Class::Pepper);
-    is_made_here && entry.elsewhere.is_empty()
+    is_made_here && entry.elsewhere.is_empty() && !entry.waits_for_people
 }
 
 /// The command that rolls `secret` over when it is due. Its value is in a file where a

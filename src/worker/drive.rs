@@ -151,7 +151,7 @@ impl Worker {
                 Err(why) => step.refuse(why)?,
             },
             Action::Probe => self.probe(world, &step).await?,
-            Action::Promote => step.promote()?,
+            Action::Promote => step.promote(&world.older)?,
             Action::Settle => step.settle(),
             Action::BeginPass => {
                 let ranges = self.ranges(world).await?;

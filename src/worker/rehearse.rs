@@ -28,18 +28,21 @@ pub trait Impact: fmt::Debug + Send + Sync + 'static {
     async fn live_sessions(&self) -> Option<u64>;
 
     /// Sessions, codes and keys that a hard rollover of `secret` makes invalid, by what
-    /// they are called: what stands under `keys`, which are those that it ends.
-    async fn invalidates(&self, secret: Secret, _keys: &[KeyId]) -> BTreeMap<String, u64> {
-        let sessions = match secret {
-            Secret::JwtSecret => self.live_sessions().await,
-            _ => None,
-        };
-        sessions.map(|n| ("sessions".to_owned(), n)).into_iter().collect()
+    /// they are called: what stands under `keys`, which are those that it ends. `None` when
+    /// they cannot be counted now.
+    async fn invalidates(&self, secret: Secret, _keys: &[KeyId]) -> Option<BTreeMap<String, u64>> {
+        Some(match secret {
+            Secret::JwtSecret => {
+                BTreeMap::from([("sessions".to_owned(), self.live_sessions().await?)])
+            }
+            _ => BTreeMap::new(),
+        })
     }
 
-    /// Users who should be told when `secret` was exposed.
-    async fn affected(&self, _secret: Secret) -> Vec<Affected> {
-        vec![]
+    /// Users who should be told when `secret` was exposed; `None` when they cannot be
+    /// listed now.
+    async fn affected(&self, _secret: Secret) -> Option<Vec<Affected>> {
+        Some(vec![])
     }
 }
 
@@ -54,10 +57,10 @@ impl Worker {
     pub(crate) async fn invalidates(
         &self,
         secret: Secret,
-    ) -> Result<BTreeMap<String, u64>, DriveError> {
+    ) -> Result<Option<BTreeMap<String, u64>>, DriveError> {
         Ok(match &self.impact {
             Some(impact) => impact.invalidates(secret, &self.accepted(secret).await?).await,
-            None => BTreeMap::new(),
+            None => Some(BTreeMap::new()),
         })
     }
 

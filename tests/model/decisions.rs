@@ -253,7 +253,7 @@ impl Database {
             }
             Verb::GiveUp | Verb::RollBack => step.roll_back()?,
             Verb::Stage => step.stage(self.new_key(world.rollover.secret))?,
-            Verb::Promote => step.promote()?,
+            Verb::Promote => step.promote(&world.older)?,
             Verb::Settle => step.settle(),
             Verb::BeginPass => step.begin_pass(|_| vec![]),
             Verb::Drain => step.drain()?,

@@ -218,6 +218,11 @@ mod over_http {
         let begun = rollover(&["--json", "--force", "replicas"]).finish().await;
         assert_eq!(begun.code, Some(0), "{begun:?}");
         assert_eq!(begun.json()["secret"], "JWT_SECRET");
+        // What was overridden is told.
+        let entries = admin.get("/admin/audit").await.expect(200);
+        let mut entries = entries["entries"].as_array().unwrap().iter();
+        let request = entries.find(|entry| entry["action"] == "rollover.request").unwrap();
+        assert_eq!(request["details"]["forced"][0]["check"], "replicas", "{request}");
     }
 
     app::on_both_databases!(what_ails_is_told_and_forced_by_name);

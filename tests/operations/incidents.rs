@@ -17,6 +17,8 @@ const ORG: &str = "6a0e21c4-6a3c-4b8e-a5c8-9f4b1b3f7a10";
 
 on_both_databases!(
     an_emergency_is_planned_confirmed_carried_out_and_reported,
+    an_emergency_takes_over_from_a_rollover_in_progress,
+    a_step_that_stands_still_holds_up_no_other,
     a_plan_is_dropped_and_what_is_wrong_is_refused,
 );
 
@@ -118,6 +120,129 @@ async fn an_emergency_is_planned_confirmed_carried_out_and_reported(api: &Api) {
     ] {
         assert!(markdown.contains(part), "{part}: {markdown}");
     }
+}
+
+/// The incident once it is in `state`.
+async fn reaches(admin: &Client, path: &str, state: &str) {
+    for _ in 0..600 {
+        if states(admin, path).await.0 == state {
+            return;
+        }
+        sleep(Duration::from_millis(100)).await;
+    }
+    panic!("{:?}", states(admin, path).await);
+}
+
+async fn an_emergency_takes_over_from_a_rollover_in_progress(api: &Api) {
+    let admin = api.as_administrator().await;
+    let user = api.user(&admin, "user@example.com", ORG).await;
+    let before = api.client.bearing(&text(&user["tokens"]["accessToken"]));
+    // It waits for tokens of a week.
+    let due = json!({ "secret": "JWT_SECRET", "mode": "graceful", "reason": "it is due" });
+    let due = text(&admin.post("/admin/rollovers", due).await.expect(202)["id"]);
+    phase_is_reached(&admin, &due, "promoted").await;
+    let log_in = json!({ "email": "user@example.com", "password": "correct horse battery staple" });
+    let between = api.log_in(log_in).await.expect(200);
+    let between = api.client.bearing(&text(&between["tokens"]["accessToken"]));
+    for user in [&before, &between] {
+        user.get("/api/v1/users/me").await.expect(200);
+    }
+
+    // By itself it may not be done gracefully, nor of another secret, nor twice.
+    let take_over = |secret: &str, mode: &str, over: &str| json!({ "secret": secret, "mode": mode, "reason": "x", "alongside": true, "supersede": over });
+    for (body, says) in [
+        (take_over("JWT_SECRET", "graceful", &due), "only a hard rollover takes over"),
+        (take_over("SESSION_SECRET", "hard", &due), "of another secret"),
+    ] {
+        let refused = admin.post("/admin/rollovers", body).await.expect(409);
+        assert_eq!(refused["code"], "not_superseded");
+        assert!(text(&refused["detail"]).contains(says), "{refused}");
+    }
+    let busy = json!({ "secret": "JWT_SECRET", "mode": "hard", "reason": "x" });
+    let busy = admin.post("/admin/rollovers", busy).await.expect(409);
+    assert!(text(&busy["detail"]).contains(&format!("\"supersede\": \"{due}\"")), "{busy}");
+
+    let opened = admin.post("/admin/incidents", exposed(&["JWT_SECRET"])).await;
+    let path = opened.header("location").unwrap().to_owned();
+    admin.post(&format!("{path}/confirm"), json!({})).await.expect(202);
+    for user in [&before, &between] {
+        for _ in 0..300 {
+            if user.get("/api/v1/users/me").await.status == 401 {
+                break;
+            }
+            sleep(Duration::from_millis(100)).await;
+        }
+        user.get("/api/v1/users/me").await.expect(401);
+    }
+    let admin = api.as_administrator().await;
+    reaches(&admin, &path, "done").await;
+    let incident = admin.get(&path).await.expect(200);
+    let step = &incident["steps"][0]["progress"];
+    let superseded = admin.get(&format!("/admin/rollovers/{due}")).await.expect(200);
+    assert_eq!(superseded["phase"], "retired", "{superseded}");
+    assert_eq!(superseded["report"]["supersededBy"], step["rollover"], "{superseded}");
+    assert!(superseded["cutOff"]["at"].is_i64(), "{superseded}");
+    let secrets = admin.get("/admin/secrets").await.expect(200);
+    let keys = secrets["secrets"][0]["keys"].as_array().unwrap();
+    let states: Vec<_> =
+        keys.iter().map(|key| (text(&key["state"]), !key["compromisedAt"].is_null())).collect();
+    let of = |state: &str, is_compromised| (state.to_owned(), is_compromised);
+    assert_eq!(states, [of("primary", false), of("retired", true), of("retired", true)]);
+    let late = admin.post("/admin/rollovers", take_over("JWT_SECRET", "hard", &due)).await;
+    assert!(text(&late.expect(409)["detail"]).contains("not in progress"), "{late:?}");
+}
+
+/// A value that no key opens keeps the rollover of its key from ending, and no other step.
+async fn a_step_that_stands_still_holds_up_no_other(api: &Api) {
+    let admin = api.as_administrator().await;
+    for n in 0..3 {
+        let variable = json!({ "name": format!("V{n}"), "value": "a value of a tenant" });
+        admin.post("/api/v1/tenant-variables", variable).await.expect(201);
+    }
+    api.db
+        .execute(
+            "UPDATE tenant_variables SET value = 'enc:v2:gone:AAAA.AAAA.AAAA' WHERE name = 'V0'",
+        )
+        .await;
+    let opened = admin.post("/admin/incidents", exposed(&["APP_ENCRYPTION_KEY"])).await;
+    let path = opened.header("location").unwrap().to_owned();
+    let step = opened.expect(201)["steps"][0].clone();
+    assert_eq!(step["sealed"], json!({ "tenant_variables.value": 3 }), "{step}");
+    admin.post(&format!("{path}/confirm"), json!({})).await.expect(202);
+    let is_so = async |expected: [&str; 3]| {
+        let (_, steps) = states(&admin, &path).await;
+        steps.iter().map(|(_, state)| state.as_str()).eq(expected)
+    };
+    for _ in 0..600 {
+        if is_so(["running", "done", "done"]).await {
+            break;
+        }
+        sleep(Duration::from_millis(100)).await;
+    }
+    assert!(is_so(["running", "done", "done"]).await, "{:?}", states(&admin, &path).await);
+    let report = async || admin.get(&format!("{path}/report")).await.expect(200);
+    let to_do = report().await["toDo"].to_string();
+    for said in
+        ["is cut off, and rollover", "quarantined", "issued anew where it is used", "3 tenant"]
+    {
+        assert!(to_do.contains(said), "{said}: {to_do}");
+    }
+    let incident = admin.get(&path).await.expect(200);
+    let rollover = text(&incident["steps"][0]["progress"]["rollover"]);
+    let give_up = json!({ "reason": "nobody has its key", "acceptQuarantined": true });
+    admin.post(&format!("/admin/rollovers/{rollover}/retire"), give_up).await.expect(200);
+    reaches(&admin, &path, "done").await;
+    let report = report().await;
+    let cut_off = &report["cutOffs"][0];
+    assert_eq!((&cut_off["secret"], &cut_off["rowsRewrapped"]), (&step["secret"], &json!(2)));
+    assert!(report["toDo"].to_string().contains("issued anew where it is used"), "{report}");
+    // The timeline is whole; the exposure ends with the last cut-off.
+    let actions: Vec<_> =
+        report["timeline"].as_array().unwrap().iter().map(|told| text(&told["action"])).collect();
+    assert_eq!(actions[0], "incident.open");
+    assert_eq!(actions.last().unwrap(), "incident.done");
+    let last = report["window"].as_array().unwrap().last().unwrap()["at"].as_i64().unwrap();
+    assert!(last <= report["windowUntil"].as_i64().unwrap(), "{report}");
 }
 
 /// Each with how many of it are issued, and how many of these work no more by then.

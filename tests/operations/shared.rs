@@ -94,6 +94,16 @@ async fn an_emergency_cuts_it_off_and_a_person_hands_in_the_next(db: Db) {
         sleep(Duration::from_millis(100)).await;
     }
     assert_eq!(scrape(&new).await, 200);
+    // What a person has done is not left to do.
+    for _ in 0..300 {
+        let report = admin.get(&format!("{path}/report")).await.expect(200);
+        if report["toDo"] == json!([]) {
+            break;
+        }
+        sleep(Duration::from_millis(100)).await;
+    }
+    let report = admin.get(&format!("{path}/report")).await.expect(200);
+    assert_eq!(report["toDo"], json!([]));
     api.end().await;
 }
 

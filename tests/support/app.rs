@@ -62,6 +62,7 @@ pub fn request(secret: Secret, mode: Mode) -> Request {
         target: Target::Bound,
         max_rows_per_second: None,
         alongside: false,
+        supersede: None,
         force: Default::default(),
     }
 }

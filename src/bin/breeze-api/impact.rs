@@ -30,33 +30,14 @@ impl Impact for Effects {
             .ok()
     }
 
-    async fn invalidates(&self, secret: Secret, keys: &[KeyId]) -> BTreeMap<String, u64> {
-        let ids: Vec<String> = keys.iter().map(KeyId::to_string).collect();
-        let (data, now) = (&self.data, self.clock.now());
-        let (what, counted) = match secret {
-            Secret::JwtSecret => ("sessions", data.live_sessions(now).await),
-            Secret::SessionSecret => ("sessionCookies", data.live_sessions(now).await),
-            Secret::MfaEncryptionKey => ("secondFactors", data.second_factors().await),
-            Secret::MfaRecoveryCodePepper => return self.recovery_codes().await,
-            Secret::UserApiKeys => ("apiKeys", data.live_api_keys(keys, now).await.map(all)),
-            Secret::AgentTokens => ("agents", data.agents_under(&ids, now).await.map(all)),
-            Secret::EnrollmentKeyPepper => {
-                ("enrolmentKeys", data.enrolment_keys_under(&ids, now).await.map(all))
-            }
-            Secret::AgentEnrollmentSecret => {
-                ("enrolmentKeysBesideIt", data.enrolment_keys_without_secret(now).await)
-            }
-            _ => return BTreeMap::new(),
-        };
-        counted
-            .inspect_err(
-                |error| tracing::warn!(%error, %secret, "what it makes invalid cannot be counted"),
-            )
-            .map(|count| BTreeMap::from([(what.to_owned(), count)]))
-            .unwrap_or_default()
+    async fn invalidates(&self, secret: Secret, keys: &[KeyId]) -> Option<BTreeMap<String, u64>> {
+        let counted = self.count(secret, keys).await.inspect_err(
+            |error| tracing::warn!(%error, %secret, "what it makes invalid cannot be counted"),
+        );
+        counted.ok().map(|counted| counted.map(|(what, n)| (what.to_owned(), n)).collect())
     }
 
-    async fn affected(&self, secret: Secret) -> Vec<Affected> {
+    async fn affected(&self, secret: Secret) -> Option<Vec<Affected>> {
         let concerns_users = matches!(
             secret,
             Secret::JwtSecret
@@ -68,18 +49,19 @@ impl Impact for Effects {
                 | Secret::DatabaseUrl
         );
         if !concerns_users {
-            return vec![];
+            return Some(vec![]);
         }
-        self.everybody()
-            .await
+        let everybody = self.everybody().await;
+        let everybody = everybody
             .inspect_err(|error| tracing::warn!(%error, "users to notify cannot be listed"))
-            .unwrap_or_default()
+            .ok()?;
+        let concerned = everybody
             .into_iter()
             .filter(|user| secret != Secret::MfaEncryptionKey || user.mfa_enabled)
             .filter_map(|user| {
                 Some(Affected { id: user.id.to_string().parse().ok()?, email: user.email? })
-            })
-            .collect()
+            });
+        Some(concerned.collect())
     }
 }
 
@@ -92,28 +74,44 @@ const fn all(reliance: Reliance) -> u64 {
 }
 
 impl Effects {
-    /// Unused recovery codes, and of how many users.
-    async fn recovery_codes(&self) -> BTreeMap<String, u64> {
-        match self.data.count_recovery_codes().await {
-            Ok((codes, users)) => BTreeMap::from([
-                ("recoveryCodes".to_owned(), codes),
-                ("usersWithRecoveryCodes".to_owned(), users),
-            ]),
-            Err(error) => {
-                tracing::warn!(%error, "recovery codes cannot be counted");
-                BTreeMap::new()
+    /// What a hard rollover of `secret` makes invalid that stands under `keys`.
+    async fn count(
+        &self,
+        secret: Secret,
+        keys: &[KeyId],
+    ) -> Result<impl Iterator<Item = (&'static str, u64)>, DataError> {
+        let ids: Vec<String> = keys.iter().map(KeyId::to_string).collect();
+        let (data, now) = (&self.data, self.clock.now());
+        let one = |what, n| vec![(what, n)];
+        Ok(match secret {
+            Secret::JwtSecret => one("sessions", data.live_sessions(now).await?),
+            // A cookie is kept by its browser alone.
+            Secret::SessionSecret => one("sessionCookiesAtMost", data.live_sessions(now).await?),
+            Secret::MfaRecoveryCodePepper => {
+                let (codes, users) = data.count_recovery_codes().await?;
+                vec![("recoveryCodes", codes), ("usersWithRecoveryCodes", users)]
             }
+            Secret::UserApiKeys => one("apiKeys", all(data.live_api_keys(keys, now).await?)),
+            Secret::AgentTokens => one("agents", all(data.agents_under(&ids, now).await?)),
+            Secret::EnrollmentKeyPepper => {
+                one("enrolmentKeys", all(data.enrolment_keys_under(&ids, now).await?))
+            }
+            Secret::AgentEnrollmentSecret => {
+                one("enrolmentKeysBesideIt", data.enrolment_keys_without_secret(now).await?)
+            }
+            _ => vec![],
         }
+        .into_iter())
     }
 
-    /// Every user who may log in.
+    /// Every user, also one who may not log in any more: their data was exposed as well.
     async fn everybody(&self) -> Result<Vec<User>, DataError> {
         let (mut found, mut after) = (vec![], None);
         loop {
             let page = self.data.users(Reach::All, Window { after, limit: PAGE }).await?;
             let is_last = page.len() < PAGE as usize;
             after = page.last().map(|user| user.id);
-            found.extend(page.into_iter().filter(User::is_active));
+            found.extend(page);
             if is_last {
                 return Ok(found);
             }

@@ -50,6 +50,10 @@ pub(crate) struct Rollover {
     /// Run beside another secret's rollover.
     #[arg(long)]
     alongside: bool,
+    /// Take over from this rollover of the same secret, which is in progress: it ends, and
+    /// the keys of before both count as compromised. A hard one may.
+    #[arg(long, value_name = "ID")]
+    supersede: Option<RolloverId>,
     /// Begin although this health check fails: database, replicas, quarantine, queue.
     #[arg(long, value_name = "CHECK")]
     force: Vec<Check>,
@@ -106,6 +110,7 @@ impl Rollover {
             target: Target::default(),
             max_rows_per_second: self.max_rows_per_second,
             alongside: self.alongside,
+            supersede: self.supersede,
             force: self.force.iter().copied().collect(),
         })
     }

@@ -55,7 +55,4 @@ pub(crate) trait Factors {
     /// Takes the second factor away, and what was offered: every session ends and
     /// `mfa_epoch` is raised, in one transaction. `None` when there is no factor.
     async fn disable_mfa(&self, id: RowId) -> Result<Option<User>, DataError>;
-
-    /// Users of whom codes are demanded.
-    async fn second_factors(&self) -> Result<u64, DataError>;
 }

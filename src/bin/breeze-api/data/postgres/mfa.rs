@@ -49,8 +49,6 @@ const DISABLE: &str = concat!(
     columns!()
 );
 
-const COUNT: &str = "SELECT count(*) FROM users WHERE mfa_enabled";
-
 #[async_trait]
 impl Factors for PgData {
     async fn spend_totp_step(&self, id: RowId, step: i64) -> Result<bool, DataError> {
@@ -103,10 +101,5 @@ impl Factors for PgData {
         }
         transaction.commit().await?;
         Ok(disabled)
-    }
-
-    async fn second_factors(&self) -> Result<u64, DataError> {
-        let query = sqlx::query_scalar::<_, i64>(COUNT);
-        Ok(u64::try_from(query.fetch_one(&self.pool).await?).unwrap_or(0))
     }
 }
