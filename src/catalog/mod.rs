@@ -291,7 +291,7 @@ pub const CATALOG: &[Entry] = &[
             Secret::AgentEnrollmentSecret,
             "AGENT_ENROLLMENT_SECRET",
             Class::Shared,
-            Absence::Development,
+            Absence::Off,
         )
     },
     Entry {

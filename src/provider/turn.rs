@@ -31,6 +31,25 @@ pub const SHORTEST: Duration = Duration::from_secs(60);
 /// Breeze's own.
 pub const USUAL: Duration = Duration::from_secs(10 * 60);
 
+/// How long a credential lives by `TURN_CREDENTIAL_TTL_SECONDS`: the whole number that
+/// `setting` begins with, in seconds, between [`SHORTEST`] and [`LONGEST`]; else [`USUAL`].
+#[must_use]
+pub fn lifetime(setting: &str) -> Duration {
+    let text = setting.trim_start();
+    let (sign, digits) = match text.strip_prefix('-') {
+        Some(rest) => (-1, rest),
+        None => (1, text.strip_prefix('+').unwrap_or(text)),
+    };
+    let end = digits.find(|c: char| !c.is_ascii_digit()).unwrap_or(digits.len());
+    match &digits[..end] {
+        "" => USUAL,
+        // A number that is too large is larger than the longest.
+        digits => digits.parse().map_or(LONGEST, |seconds: i64| {
+            Duration::from_secs(u64::try_from(sign * seconds).unwrap_or(0)).clamp(SHORTEST, LONGEST)
+        }),
+    }
+}
+
 /// What one remote session may use a TURN server with.
 #[derive(Debug)]
 pub struct TurnCredential {
@@ -65,6 +84,16 @@ pub fn mint(
 ) -> Result<TurnCredential, MintError> {
     let mut nonce = [0; 8];
     SysRng.try_fill_bytes(&mut nonce).map_err(|_| NoEntropy)?;
+    mint_with(nonce, ring, bearer, ttl, now)
+}
+
+fn mint_with(
+    nonce: [u8; 8],
+    ring: &Keyring<Verbatim>,
+    bearer: Bearer<'_>,
+    ttl: Duration,
+    now: Timestamp,
+) -> Result<TurnCredential, MintError> {
     let expires_at = now.plus(ttl.clamp(SHORTEST, LONGEST));
     let username = format!(
         "{}:breeze:{}.{}.{}.{}",
@@ -140,6 +169,37 @@ mod tests {
         let lives = |ttl| mint(&ring("s"), ANN, ttl, now).unwrap().expires_at.as_seconds();
         assert_eq!(lives(Duration::from_secs(1)), 60);
         assert_eq!(lives(Duration::from_secs(86_400)), 900);
+    }
+
+    /// Credentials that Breeze's own code made.
+    #[test]
+    fn credentials_are_those_of_breeze() {
+        let vectors = include_str!("../../tests/vectors/breeze-vectors.json");
+        let vectors: serde_json::Value = serde_json::from_str(vectors).unwrap();
+        let mut made = 0;
+        for v in vectors["vectors"].as_array().unwrap() {
+            let Some(secret) = v["env"]["TURN_SECRET"].as_str() else { continue };
+            let Some(nonce) = v["rand_hex"][0].as_str().filter(|_| v["group"] == "turn") else {
+                continue;
+            };
+            let nonce = u64::from_str_radix(nonce, 16).unwrap().to_be_bytes();
+            let ttl = lifetime(v["env"]["TURN_CREDENTIAL_TTL_SECONDS"].as_str().unwrap_or(""));
+            let now = Timestamp::from_seconds(v["now"].as_i64().unwrap());
+            let of = &v["args"][0];
+            let bearer = Bearer {
+                user: of["userId"].as_str().unwrap(),
+                session: of["sessionId"].as_str().unwrap(),
+                device: of["deviceId"].as_str(),
+            };
+            let credential = mint_with(nonce, &ring(secret), bearer, ttl, now).unwrap();
+            let expected = &v["expected"]["ok"];
+            assert_eq!(expected["username"], *credential.username, "{}", v["id"]);
+            assert_eq!(expected["credential"], *credential.credential.expose_secret());
+            assert_eq!(expected["ttlSeconds"], ttl.as_secs());
+            assert_eq!(expected["expiresAt"], credential.expires_at.as_seconds());
+            made += 1;
+        }
+        assert_eq!(made, 8);
     }
 
     /// RFC 2202, test case 2, in base64.

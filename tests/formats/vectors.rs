@@ -32,19 +32,19 @@ pub struct Vector {
 
 /// Groups that are judged elsewhere, and where.
 const ELSEWHERE: &[(&str, &str)] = &[
-    ("jwt-verify", "tests/tokens.rs"),
-    ("jwt-verify-later", "tests/tokens.rs"),
-    ("jwt-sign", "tests/tokens.rs"),
-    ("jwt-config", "tests/tokens.rs"),
-    ("jwt-viewer", "tests/tokens.rs"),
-    ("pepper", "no pepper is rolled over yet"),
-    ("enrollment-ttl", "no setting of this crate"),
-    ("recovery", "no recovery code is made or checked yet"),
-    ("turn", "no TURN credential is made yet"),
-    ("cookie", "Breeze's cookies are not written"),
-    ("agent-token", "no agent token is checked yet"),
-    ("metrics", "no scrape token is checked yet"),
-    ("enrollment-secret", "no enrollment secret is checked yet"),
+    ("jwt-verify", "tests/tokens"),
+    ("jwt-verify-later", "tests/tokens"),
+    ("jwt-sign", "tests/tokens"),
+    ("jwt-config", "tests/tokens"),
+    ("jwt-viewer", "tests/tokens"),
+    ("pepper", "tests/access"),
+    ("recovery", "tests/access"),
+    ("agent-token", "tests/access"),
+    ("enrollment-secret", "tests/access"),
+    ("enrollment-ttl", "src/bin/breeze-api/settings.rs"),
+    ("cookie", "src/bin/breeze-api/settings.rs"),
+    ("turn", "src/provider/turn.rs"),
+    ("metrics", "tests/operations/metrics.rs"),
 ];
 
 /// One reason of FORMATS section 0 to differ from Breeze, and the vectors it covers.

@@ -13,6 +13,9 @@ use crate::support::{
     smtp::{OLD, Server},
 };
 
+/// Nobody makes it.
+const ENROLMENT: &str = "an enrolment secret of the tests 0123456789";
+
 const TO: [&str; 2] = ["ann@example.test", "ben@example.test"];
 
 /// A database whose keys have served for long: one is overdue, one due, one soon, and all
@@ -21,7 +24,8 @@ async fn with_old_keys(db: &Db) -> Opened {
     db.migrate().await;
     // Whoever joins makes the keys that nobody has given.
     let first = ["rollover", "JWT_SECRET", "--mode", "hard", "--reason", "a test", "--dry-run"];
-    assert_eq!(db.run(first).finish().await.code, Some(0));
+    let first = db.run(first).env("AGENT_ENROLLMENT_SECRET", ENROLMENT).finish().await;
+    assert_eq!(first.code, Some(0), "{}", first.stderr);
     forget_tasks(db).await;
     let opened = db.open().await;
     let table = match db {
@@ -29,7 +33,7 @@ async fn with_old_keys(db: &Db) -> Opened {
         Db::Postgres(_) => "rollover.key",
     };
     for (secret, days) in
-        [("JWT_SECRET", 200_u64), ("SESSION_SECRET", 91), ("AGENT_ENROLLMENT_SECRET", 170)]
+        [("JWT_SECRET", 200_u64), ("SESSION_SECRET", 91), ("AGENT_ENROLLMENT_SECRET", 80)]
     {
         let earlier = days * 24 * 60 * 60 * 1000;
         let sql = format!(

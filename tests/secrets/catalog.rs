@@ -216,7 +216,34 @@ async fn every_secret_goes_forward_and_back_and_hard(db: Db) {
     }
 }
 
+/// Without an enrolment secret nobody is asked for one, but in production.
+async fn an_enrolment_secret_that_nobody_set_is_asked_of_nobody(db: Db) {
+    const PEPPERS: [(&str, &str); 2] = [
+        ("ENROLLMENT_KEY_PEPPER", "a pepper of enrolment keys of the tests 0123456789"),
+        ("MFA_RECOVERY_CODE_PEPPER", "a pepper of recovery codes of the tests 0123456789"),
+    ];
+    let with = |more: &[(&'static str, &'static str)]| [&PEPPERS[..], more].concat();
+    let production = with(&[("NODE_ENV", "production")]);
+    let warned =
+        with(&[("NODE_ENV", "production"), ("ENROLLMENT_SECRET_ENFORCEMENT_MODE", "warn")]);
+    let mut served = Served::on(db, &PEPPERS).await;
+    let org = "01900000-0000-7000-8000-000000000001";
+    let key = json!({ "name": "a site", "orgId": org });
+    let key = served.admin.post("/api/v1/enrollment-keys", key).await.expect(201);
+    let agent = json!({
+        "enrollmentKey": key["key"], "hostname": "host", "osType": "linux", "osVersion": "12",
+        "architecture": "amd64", "agentVersion": "1.0",
+    });
+    for (set, status) in [(with(&[]), 201), (production, 403), (warned, 201)] {
+        served = served.again(&set).await;
+        let answer = served.anybody.post("/api/v1/agents/enroll", agent.clone()).await;
+        answer.expect(status);
+    }
+    assert!(!inventory(&served).await.contains_key("AGENT_ENROLLMENT_SECRET"));
+}
+
 on_both_databases!(
+    an_enrolment_secret_that_nobody_set_is_asked_of_nobody,
     every_secret_is_in_the_inventory_with_its_age_and_in_the_metrics,
     a_dry_run_of_every_secret_tells_what_it_would_do_and_does_nothing,
     a_value_that_is_no_key_is_refused_for_every_secret,

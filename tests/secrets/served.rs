@@ -30,16 +30,17 @@ impl Served {
 
     /// On a database that is migrated, by a URL of the test's own.
     pub(crate) async fn at(db: Db, url: &str, more: &[(&str, &str)]) -> Self {
-        let port = free_port();
-        let mut process = breeze_api(["serve"])
-            .envs(KEYS)
-            .envs(more.iter().copied())
-            .env("DATABASE_URL", url)
-            .env("BREEZE_LISTEN", format!("127.0.0.1:{port}"))
-            .start();
-        process.listens_on(port).await;
-        let anybody = Client::on(port);
+        let (process, anybody) = start(url, more).await;
         let admin = administrator(&anybody, &process.stdout()).await;
+        Self { db, process, anybody, admin }
+    }
+
+    /// Another process in its place, with `more` variables beside the keys.
+    pub(crate) async fn again(self, more: &[(&str, &str)]) -> Self {
+        let Self { db, process, admin, .. } = self;
+        assert_eq!(process.terminate().await.code, Some(0));
+        let (process, anybody) = start(&db.url(), more).await;
+        let admin = anybody.bearing(admin.bearer().unwrap());
         Self { db, process, anybody, admin }
     }
 
@@ -81,6 +82,18 @@ impl Served {
         }
         panic!("{what} was not reached: {}", self.admin.get(&path).await.json());
     }
+}
+
+async fn start(url: &str, more: &[(&str, &str)]) -> (Process, Client) {
+    let port = free_port();
+    let mut process = breeze_api(["serve"])
+        .envs(KEYS)
+        .envs(more.iter().copied())
+        .env("DATABASE_URL", url)
+        .env("BREEZE_LISTEN", format!("127.0.0.1:{port}"))
+        .start();
+    process.listens_on(port).await;
+    (process, Client::on(port))
 }
 
 /// Where a rollover is inspected.

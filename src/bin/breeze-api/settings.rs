@@ -229,7 +229,7 @@ impl Reader<'_> {
     }
 
     pub(crate) fn flag(&mut self, name: &str) -> bool {
-        matches!(self.text(name).as_deref(), Some("1" | "true"))
+        self.text(name).is_some_and(|text| text == "1" || text.eq_ignore_ascii_case("true"))
     }
 }
 
@@ -275,6 +275,62 @@ mod tests {
         let minutes = |text| leading_number(text).unwrap_or(60);
         assert_eq!([minutes("90"), minutes(" 90 min"), minutes("+15.9")], [90, 90, 15]);
         assert_eq!([minutes("x"), minutes("0"), minutes("-5")], [60, 60, 60]);
+    }
+
+    /// Cookies that Breeze's own code set, and found.
+    #[test]
+    fn cookies_are_those_of_breeze() {
+        use breeze_rollover::layer::session::{CSRF_COOKIE, cookie};
+        use http::{HeaderMap, HeaderValue, header::COOKIE};
+        use serde_json::Value;
+
+        use crate::auth::REFRESH_COOKIE;
+
+        const WEEK: u64 = 604_800;
+        let vectors = include_str!("../../../tests/vectors/breeze-vectors.json");
+        let vectors: Value = serde_json::from_str(vectors).expect("JSON");
+        let vectors = vectors["vectors"].as_array().expect("a list").iter();
+        let mut judged = 0;
+        for v in vectors.filter(|v| v["group"] == "cookie") {
+            let set = v["env"].as_object().expect("an environment").iter();
+            let set =
+                set.map(|(name, value)| (name.clone(), value.as_str().expect("text").to_owned()));
+            let mut policy = Settings::read(&Environment::given(set)).expect("valid").cookies;
+            let (args, expected) = (&v["args"], &v["expected"]["ok"]);
+            let value = args[0].as_str().unwrap_or_default();
+            let over_tls = |at: usize| args[at].as_bool().unwrap_or_default();
+            let refresh = |policy: CookiePolicy, value, age| {
+                policy.http_only(REFRESH_COOKIE, value, "/api/v1/auth", age)
+            };
+            let set = match v["op"].as_str().expect("an operation") {
+                "buildRefreshTokenCookie" => {
+                    policy.is_secure |= over_tls(1);
+                    refresh(policy, value, WEEK)
+                }
+                "buildClearRefreshTokenCookie" => {
+                    policy.is_secure |= over_tls(0);
+                    refresh(policy, "", 0)
+                }
+                "buildCsrfTokenCookie" => {
+                    policy.is_secure |= over_tls(1);
+                    policy.readable(CSRF_COOKIE, value, "/", WEEK)
+                }
+                "getCookieValue" => {
+                    let mut headers = HeaderMap::new();
+                    if let Some(sent) = args[0].as_str() {
+                        headers.insert(COOKIE, HeaderValue::from_str(sent).expect("a header"));
+                    }
+                    let found = cookie(&headers, args[1].as_str().expect("a name"));
+                    assert_eq!(found.as_deref(), expected.as_str(), "{}", v["id"]);
+                    judged += 1;
+                    continue;
+                }
+                other => panic!("{other} is not judged"),
+            };
+            assert_eq!(set.to_str().ok(), expected.as_str(), "{}", v["id"]);
+            judged += 1;
+        }
+        assert_eq!(judged, 21);
     }
 
     #[test]

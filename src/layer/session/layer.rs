@@ -115,7 +115,7 @@ impl SessionLayer {
         let found = match cookie(headers, SESSION_COOKIE) {
             None if demands.required => return Err(Denied::NoCookie),
             None => return Ok(None),
-            Some(value) => self.session(keychain, value)?,
+            Some(value) => self.session(keychain, &value)?,
         };
         let found = match found {
             Ok(found) => found,

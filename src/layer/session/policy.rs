@@ -1,6 +1,19 @@
 //! How cookies are set, as Breeze sets them (FORMATS section 7).
 
 use http::HeaderValue;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+
+/// What a value keeps as it is: the characters of tokens among them.
+const KEPT: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'_')
+    .remove(b'.')
+    .remove(b'!')
+    .remove(b'~')
+    .remove(b'*')
+    .remove(b'\'')
+    .remove(b'(')
+    .remove(b')');
 
 /// The cookie of a browser session.
 pub const SESSION_COOKIE: &str = "breeze_session";
@@ -49,19 +62,19 @@ impl CookiePolicy {
         self.http_only(SESSION_COOKIE, value, "/", max_age)
     }
 
-    /// A cookie that no script can read.
+    /// A cookie that no script can read. Its value is percent-encoded.
     ///
     /// # Panics
-    /// If `name`, `value` or `path` has a character that no header may have.
+    /// If `name` or `path` has a character that no header may have.
     #[must_use]
     pub fn http_only(&self, name: &str, value: &str, path: &str, max_age: u64) -> HeaderValue {
         self.cookie(name, value, path, "; HttpOnly", max_age)
     }
 
-    /// A cookie that a page can read.
+    /// A cookie that a page can read. Its value is percent-encoded.
     ///
     /// # Panics
-    /// If `name`, `value` or `path` has a character that no header may have.
+    /// If `name` or `path` has a character that no header may have.
     #[must_use]
     pub fn readable(&self, name: &str, value: &str, path: &str, max_age: u64) -> HeaderValue {
         self.cookie(name, value, path, "", max_age)
@@ -71,6 +84,7 @@ impl CookiePolicy {
         let same_site = self.same_site.as_str();
         let is_secure = self.is_secure || self.same_site == SameSite::None;
         let secure = if is_secure { "; Secure" } else { "" };
+        let value = utf8_percent_encode(value, KEPT);
         let text = format!(
             "{name}={value}; Path={path}{flag}; SameSite={same_site}{secure}; Max-Age={age}"
         );

@@ -126,11 +126,11 @@ fn sms(reader: &mut Reader<'_>, trust: &Trust) -> Option<Arc<Twilio>> {
 }
 
 fn relay(reader: &mut Reader<'_>) -> Relay {
-    let ttl = reader.seconds("TURN_CREDENTIAL_TTL_SECONDS").unwrap_or(turn::USUAL);
+    let ttl = reader.text("TURN_CREDENTIAL_TTL_SECONDS").unwrap_or_default();
     Relay {
         host: reader.text("TURN_HOST"),
         port: reader.parsed("TURN_PORT", PORT).unwrap_or(3478),
-        ttl: ttl.clamp(turn::SHORTEST, turn::LONGEST),
+        ttl: turn::lifetime(&ttl),
     }
 }
 

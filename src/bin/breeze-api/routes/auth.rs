@@ -170,7 +170,7 @@ async fn refresh(
 ) -> Result<Response, Problem> {
     let presented = match (body.refresh_token, cookie(&headers, REFRESH_COOKIE)) {
         (Some(token), _) => token,
-        (None, Some(token)) if proves_same_site(&headers) => token.into(),
+        (None, Some(token)) if proves_same_site(&headers) => token.into_owned().into(),
         (None, Some(_)) => {
             return Err(Problem::forbidden("repeat the CSRF cookie in x-breeze-csrf")
                 .coded("csrf_required"));
