@@ -150,6 +150,19 @@ pub enum Progress {
     Off,
 }
 
+impl State {
+    /// Its name in JSON.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Planned => "planned",
+            Self::Running => "running",
+            Self::Done => "done",
+            Self::Cancelled => "cancelled",
+        }
+    }
+}
+
 impl Step {
     /// Whether nothing more happens to it by itself.
     #[must_use]

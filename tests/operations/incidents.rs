@@ -10,7 +10,7 @@ use crate::{
     app::{Api, Db, KEYS, text},
     metrics::phase_is_reached,
     on_both_databases, on_either_database,
-    support::http::Client,
+    support::{breeze_api::breeze_api, http::Client},
 };
 
 const ORG: &str = "6a0e21c4-6a3c-4b8e-a5c8-9f4b1b3f7a10";
@@ -370,3 +370,62 @@ async fn a_plan_is_dropped_and_what_is_wrong_is_refused(api: &Api) {
     let rollovers = admin.get("/admin/rollovers").await.expect(200);
     assert_eq!(rollovers["rollovers"].as_array().unwrap().len(), 1, "{rollovers}");
 }
+
+/// What the admin endpoint does, by command: the operator whose session the first step ends
+/// goes on, also while no server runs.
+async fn an_emergency_is_carried_out_by_command(db: Db) {
+    let api = Api::on(db, &KEYS).await;
+    let user = {
+        let admin = api.as_administrator().await;
+        api.user(&admin, "user@example.com", ORG).await
+    };
+    let user = api.client.bearing(&text(&user["tokens"]["accessToken"]));
+    user.get("/api/v1/users/me").await.expect(200);
+    let run = async |arguments: &[&str]| {
+        let command = breeze_api(arguments.iter().copied()).envs(KEYS);
+        command.env("DATABASE_URL", api.db.url()).finish().await
+    };
+    let told = async |arguments: &[&str]| {
+        let finished = run(&[arguments, &["--json"]].concat()).await;
+        assert_eq!(finished.code, Some(0), "{finished:?}");
+        finished.json()
+    };
+    let due = told(&["secrets"]).await;
+    assert_eq!(due["secrets"][0]["due"], "later", "{due}");
+    assert_eq!(run(&["schedule", "set", "JWT_SECRET", "30", "--reason", "x"]).await.code, Some(0));
+    assert_eq!(told(&["secrets"]).await["secrets"][0]["intervalDays"], 30);
+    assert_eq!(told(&["health"]).await["healthy"], true);
+
+    let graceful = ["rollover", "JWT_SECRET", "--mode", "graceful", "--reason", "due"];
+    let due = text(&told(&graceful).await["id"]);
+    let decide =
+        async |what: &str| told(&["rollovers", what, due.as_str(), "--reason", "a decision"]).await;
+    assert!(!decide("pause").await["pausedAt"].is_null());
+    assert!(decide("resume").await["pausedAt"].is_null());
+    let listed = told(&["rollovers", "list"]).await;
+    assert_eq!(listed["rollovers"][0]["id"], *due, "{listed}");
+    let early = run(&["rollovers", "destroy", &due, "--reason", "x"]).await;
+    assert_eq!(early.code, Some(1), "{early:?}");
+
+    let wrong = run(&["incident", "open", "JWT_SECRET", "--exposed-since", "yesterday"]).await;
+    assert_eq!(wrong.code, Some(1));
+    assert!(wrong.stderr.contains("2026-11-24T17:00:00Z"), "{}", wrong.stderr);
+    let open = ["incident", "open", "JWT_SECRET", "--exposed-since", "2026-01-01T00:00:00Z"];
+    let opened = told(&[&open[..], &["--reason", "a leak"]].concat()).await;
+    assert_eq!(
+        (&opened["state"], &opened["exposedSince"]),
+        (&json!("planned"), &json!(1_767_225_600_000_i64))
+    );
+    let id = text(&opened["id"]);
+    let done = told(&["incident", "confirm", &id, "--wait"]).await;
+    assert_eq!(done["state"], "done", "{done}");
+    user.get("/api/v1/users/me").await.expect(401);
+    assert_eq!(told(&["incident", "show", &id]).await["state"], "done");
+    let report = run(&["incident", "report", &id]).await;
+    assert!(report.stdout.contains("`JWT_SECRET` | done"), "{}", report.stdout);
+    let superseded = told(&["rollovers", "show", &due]).await;
+    assert_eq!(superseded["phase"], "retired", "{superseded}");
+    api.end().await;
+}
+
+on_either_database!(an_emergency_is_carried_out_by_command);

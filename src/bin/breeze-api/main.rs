@@ -45,7 +45,12 @@ enum Command {
     Census(commands::census::Census),
     Keys(commands::keys::Keys),
     Replicas(commands::replicas::Replicas),
+    Secrets(commands::secrets::Secrets),
     Rollover(commands::rollover::Rollover),
+    Rollovers(commands::rollovers::Command),
+    Incident(commands::incident::Command),
+    Schedule(commands::secrets::Schedule),
+    Health(commands::secrets::Health),
     Guard(commands::guard::Command),
     RootKey(commands::root_key::RootKey),
     Demo(commands::demo::Demo),
@@ -100,6 +105,21 @@ async fn run(command: Option<Command>) -> anyhow::Result<Exit> {
         Command::Replicas(replicas) => commands::replicas::run(&url()?, &replicas).await,
         Command::Rollover(rollover) => {
             commands::rollover::run(&Settings::read(environment)?, environment, &rollover).await
+        }
+        Command::Rollovers(rollovers) => {
+            commands::rollovers::run(&Settings::read(environment)?, environment, rollovers).await
+        }
+        Command::Incident(incident) => {
+            commands::incident::run(&Settings::read(environment)?, environment, incident).await
+        }
+        Command::Secrets(secrets) => {
+            commands::secrets::run(&Settings::read(environment)?, environment, &secrets).await
+        }
+        Command::Schedule(schedule) => {
+            commands::secrets::schedule(&Settings::read(environment)?, environment, &schedule).await
+        }
+        Command::Health(health) => {
+            commands::secrets::health(&Settings::read(environment)?, environment, &health).await
         }
         Command::Guard(guard) => commands::guard::run(&url()?, &guard).await,
         Command::RootKey(root_key) => {

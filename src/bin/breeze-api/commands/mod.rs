@@ -6,26 +6,30 @@ pub(crate) mod census;
 mod copy;
 pub(crate) mod demo;
 pub(crate) mod guard;
+pub(crate) mod incident;
 pub(crate) mod keys;
 pub(crate) mod migrate;
 mod rehearse;
 pub(crate) mod replicas;
 pub(crate) mod rewrap;
 pub(crate) mod rollover;
+pub(crate) mod rollovers;
 pub(crate) mod root_key;
+pub(crate) mod secrets;
 mod value;
 
-use std::{io::IsTerminal, process::ExitCode, sync::Arc, time::Duration};
+use std::{io::IsTerminal, ops::AsyncFnOnce, process::ExitCode, sync::Arc, time::Duration};
 
 use anyhow::Context;
 use breeze_rollover::{
-    clock::Clock,
+    clock::{Clock, SystemClock},
     embed::{Database, Setup},
     ids::Epoch,
     keyring::{
         KeyState, Keychain,
         sources::{Declared, Environment},
     },
+    operator::Operator,
     store::StoreError,
     token::Lifetimes,
 };
@@ -134,6 +138,20 @@ pub(crate) fn setup(
         .environment(environment.clone())
         .name(format!("command {}", std::process::id()))
         .lifetimes(none))
+}
+
+/// Has an operator do something, in a process that is a replica for as long.
+pub(crate) async fn operate(
+    settings: &Settings,
+    environment: &Environment,
+    act: impl AsyncFnOnce(&Operator) -> anyhow::Result<Exit>,
+) -> anyhow::Result<Exit> {
+    let database = connect(&settings.database).await?;
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let rollovers = setup(database, settings, environment, &clock)?.start().await?;
+    let done = act(rollovers.operator()).await;
+    rollovers.leave().await;
+    done
 }
 
 /// Whether what a rollover waits for goes away only when people act.

@@ -135,7 +135,7 @@ async fn wait(operator: &Operator, id: RolloverId, json: bool) -> anyhow::Result
             return Ok(());
         }
         if rollover.paused_at.is_some() {
-            bail!("rollover {id} was paused; resume it at the admin endpoint");
+            bail!("rollover {id} was paused: breeze-api rollovers resume {id}");
         }
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
