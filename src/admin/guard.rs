@@ -1,7 +1,8 @@
 //! Who calls, and every admin call in the audit trail.
 //!
-//! 1. A call has its entry before it is answered: who, which endpoint, how it ended.
-//!    What a call changes has an entry of its own, in the change's transaction.
+//! 1. A call has its entry before it is answered: who, which endpoint, how it ended. One
+//!    that is given up before, by its client or by a limit, has one that says so. What a
+//!    call changes has an entry of its own, in the change's transaction.
 //! 2. Nothing that a caller may choose freely is in it: no body, no query, no path that
 //!    is none of the endpoints, nothing of a token.
 //! 3. Whoever is nobody known (no token, or one that does not verify) is told as
@@ -12,11 +13,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::{
     extract::{FromRequestParts, MatchedPath, Request, State},
-    http::{Extensions, request::Parts},
+    http::{Extensions, Method, StatusCode, request::Parts},
     middleware::Next,
     response::{IntoResponse, Response},
 };
 use serde_json::json;
+use tokio::{runtime::Handle, task::JoinHandle};
 use uuid::Uuid;
 
 use super::Admin;
@@ -100,63 +102,120 @@ pub(super) async fn record(
     mut request: Request,
     next: Next,
 ) -> Response {
-    let method = request.method().clone();
-    let endpoint = endpoint(&request);
     let known = {
         let keychain = admin.guard.keychain.load_full();
         admin.guard.names.authorize(&keychain, request.headers())
     };
-    let (who, response) = match known {
+    let (who, denied) = match known {
         Ok(claims) => {
             let who = claims.as_deref().map(named);
             if let Some(claims) = claims {
                 request.extensions_mut().insert(claims);
             }
-            (who, next.run(request).await)
+            (who, None)
         }
         Err(denied) => {
             tracing::debug!(reason = %denied, "request denied");
-            (None, Problem::from(denied).into_response())
+            (None, Some(Problem::from(denied)))
         }
     };
-    let status = response.status();
-    let replica = admin.operator.worker().replica();
-    let now = replica.clock().now();
-    let mut details = json!({ "method": method.as_str(), "status": status.as_u16() });
-    let actor = match who {
-        Some(actor) => actor,
-        None => {
-            let mut strangers =
-                admin.guard.strangers.lock().unwrap_or_else(PoisonError::into_inner);
-            let Some(untold) = strangers.one_more(now) else { return response };
-            details["caller"] = "anonymous".into();
-            if untold > 0 {
-                details["untoldBefore"] = untold.into();
-            }
-            Actor::System
-        }
+    let call = Call {
+        admin,
+        who,
+        method: request.method().clone(),
+        endpoint: endpoint(&request),
+        is_told: false,
     };
-    let entry = AuditEntry {
-        at: now,
-        actor,
-        action: "admin.call".to_owned(),
-        resource_type: "admin",
-        resource_id: None,
-        resource_name: Some(endpoint),
-        details,
-        outcome: if status.is_server_error() {
-            Outcome::Failure
-        } else if status.is_client_error() {
-            Outcome::Denied
-        } else {
-            Outcome::Success
-        },
+    let response = match denied {
+        None => next.run(request).await,
+        Some(denied) => denied.into_response(),
     };
-    if let Err(error) = replica.store().record(&entry).await {
-        admin.operator.note_unaudited();
-        tracing::error!(%error, "an admin call is missing from the audit trail");
-    }
+    call.answered(response.status()).await;
     response
+}
+
+/// A call that is told when it is answered, or when it is given up before.
+struct Call {
+    admin: Admin,
+    who: Option<Actor>,
+    method: Method,
+    endpoint: String,
+    is_told: bool,
+}
+
+impl Call {
+    async fn answered(mut self, status: StatusCode) {
+        if let Some(told) = self.tell(Some(status)) {
+            drop(told.await);
+        }
+    }
+
+    /// Writes the entry in a task of its own, which goes on when the call is given up.
+    fn tell(&mut self, status: Option<StatusCode>) -> Option<JoinHandle<()>> {
+        self.is_told = true;
+        let entry = self.entry(status)?;
+        let admin = self.admin.clone();
+        let writing = async move {
+            let store = admin.operator.worker().replica().store();
+            if let Err(error) = store.record(&entry).await {
+                admin.operator.note_unaudited();
+                tracing::error!(%error, "an admin call is missing from the audit trail");
+            }
+        };
+        match Handle::try_current() {
+            Ok(runtime) => Some(runtime.spawn(writing)),
+            Err(error) => {
+                self.admin.operator.note_unaudited();
+                tracing::error!(%error, "an admin call is missing from the audit trail");
+                None
+            }
+        }
+    }
+
+    /// `None` for one stranger too many.
+    fn entry(&self, status: Option<StatusCode>) -> Option<AuditEntry> {
+        let now = self.admin.operator.worker().replica().clock().now();
+        let code = status.map(|status| status.as_u16());
+        let mut details = json!({ "method": self.method.as_str(), "status": code });
+        if status.is_none() {
+            details["givenUp"] = true.into();
+        }
+        let actor = match &self.who {
+            Some(actor) => actor.clone(),
+            None => {
+                let strangers = &self.admin.guard.strangers;
+                let mut strangers = strangers.lock().unwrap_or_else(PoisonError::into_inner);
+                let untold = strangers.one_more(now)?;
+                details["caller"] = "anonymous".into();
+                if untold > 0 {
+                    details["untoldBefore"] = untold.into();
+                }
+                Actor::System
+            }
+        };
+        Some(AuditEntry {
+            at: now,
+            actor,
+            action: "admin.call".to_owned(),
+            resource_type: "admin",
+            resource_id: None,
+            resource_name: Some(self.endpoint.clone()),
+            details,
+            outcome: match status {
+                Some(status) if status.is_client_error() => Outcome::Denied,
+                Some(status) if !status.is_server_error() => Outcome::Success,
+                _ => Outcome::Failure,
+            },
+        })
+    }
+}
+
+impl Drop for Call {
+    fn drop(&mut self) {
+        if !self.is_told {
+            drop(self.tell(None));
+        }
+    }
 }
 
 /// The endpoint as the router knows it, with ids and names of secrets in their places.

@@ -40,7 +40,9 @@ impl From<Refusal> for Problem {
             | Refusal::NotDraining(_)
             | Refusal::NotRetired(_)
             | Refusal::NoCredential(_)
-            | Refusal::Revoked(_) => Self::conflict(detail).coded("wrong_phase"),
+            | Refusal::Revoked(_)
+            | Refusal::Revoking(_)
+            | Refusal::Dead(_) => Self::conflict(detail).coded("wrong_phase"),
             Refusal::StillNeeded(_) => Self::conflict(detail).coded("key_still_needed"),
             Refusal::Horizon { until, .. } => Self::conflict(detail)
                 .coded("within_backup_horizon")

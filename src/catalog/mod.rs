@@ -133,6 +133,9 @@ pub struct Entry {
     /// Whether a graceful rollover of it ends only once people have done something, each
     /// in their own time.
     pub waits_for_people: bool,
+    /// How an operator takes its power from a credential that a rollover did not keep
+    /// (providers).
+    pub revoked_by_hand: &'static str,
     /// The fewest characters that a key may have.
     pub min_length: usize,
     /// What to roll over as well when it has leaked, in order.
@@ -170,14 +173,16 @@ const fn entry(secret: Secret, name: &'static str, class: Class, absence: Absenc
         drains_when: "",
         elsewhere: &[],
         waits_for_people: false,
+        revoked_by_hand: "",
         min_length: 1,
         related: &[],
     }
 }
 
-/// A credential at an outside provider.
-const fn credential(secret: Secret, name: &'static str) -> Entry {
+/// A credential at an outside provider, and how an operator revokes one there.
+const fn credential(secret: Secret, name: &'static str, revoked_by_hand: &'static str) -> Entry {
     Entry {
+        revoked_by_hand,
         drains_when: "the old credential is revoked at the provider",
         hard_disruption: "operations in flight with the old credential fail",
         min_length: 8,
@@ -318,7 +323,11 @@ pub const CATALOG: &[Entry] = &[
     Entry {
         previous: &["CLOUDFLARE_API_TOKEN_PREVIOUS"],
         protects: "client certificates and DNS at Cloudflare",
-        ..credential(Secret::CloudflareApiToken, "CLOUDFLARE_API_TOKEN")
+        ..credential(
+            Secret::CloudflareApiToken,
+            "CLOUDFLARE_API_TOKEN",
+            "delete it at Cloudflare, among the API tokens; one that was made here is called `breeze-api after …`",
+        )
     },
     Entry {
         previous: &["DATABASE_URL_PREVIOUS"],
@@ -326,20 +335,32 @@ pub const CATALOG: &[Entry] = &[
         drains_when: "no connection of the old role is left",
         hard_disruption: "work in flight on the old role fails",
         related: &[Secret::AppEncryptionKey],
-        ..credential(Secret::DatabaseUrl, "DATABASE_URL")
+        ..credential(
+            Secret::DatabaseUrl,
+            "DATABASE_URL",
+            "`ALTER ROLE … PASSWORD NULL` for its role, unless that is the present one as well",
+        )
     },
     Entry {
         previous: &["REDIS_URL_PREVIOUS"],
         protects: "rate limits and login throttling",
         drains_when: "no connection with the old password is left, and it is removed",
         hard_disruption: "limits are counted anew",
-        ..credential(Secret::RedisUrl, "REDIS_URL")
+        ..credential(
+            Secret::RedisUrl,
+            "REDIS_URL",
+            "`ACL SETUSER … !SHA256` with the SHA-256 of its password, which `ACL GETUSER …` lists",
+        )
     },
     Entry {
         parts: &["S3_ACCESS_KEY", "S3_SECRET_KEY"],
         previous: &["S3_SECRET_KEY_PREVIOUS"],
         protects: "uploaded files",
-        ..credential(Secret::S3SecretKey, "S3_SECRET_KEY")
+        ..credential(
+            Secret::S3SecretKey,
+            "S3_SECRET_KEY",
+            "delete the access key where it was made",
+        )
     },
     Entry {
         previous: &["TURN_SECRET_PREVIOUS"],
@@ -373,28 +394,48 @@ pub const CATALOG: &[Entry] = &[
         parts: &["SMTP_USER", "SMTP_PASS"],
         previous: &["SMTP_PASS_PREVIOUS"],
         protects: "outgoing mail by SMTP",
-        ..credential(Secret::SmtpPass, "SMTP_PASS")
+        ..credential(
+            Secret::SmtpPass,
+            "SMTP_PASS",
+            "have the mail server take the password no more",
+        )
     },
     Entry {
         previous: &["RESEND_API_KEY_PREVIOUS"],
         protects: "outgoing mail by Resend",
-        ..credential(Secret::ResendApiKey, "RESEND_API_KEY")
+        ..credential(
+            Secret::ResendApiKey,
+            "RESEND_API_KEY",
+            "delete it at Resend, among the API keys",
+        )
     },
     Entry {
         previous: &["MAILGUN_API_KEY_PREVIOUS"],
         protects: "outgoing mail by Mailgun",
-        ..credential(Secret::MailgunApiKey, "MAILGUN_API_KEY")
+        ..credential(
+            Secret::MailgunApiKey,
+            "MAILGUN_API_KEY",
+            "delete it at Mailgun, among the API keys",
+        )
     },
     Entry {
         parts: &["TWILIO_ACCOUNT_SID", "TWILIO_AUTH_TOKEN"],
         previous: &["TWILIO_AUTH_TOKEN_PREVIOUS"],
         protects: "outgoing SMS",
-        ..credential(Secret::TwilioAuthToken, "TWILIO_AUTH_TOKEN")
+        ..credential(
+            Secret::TwilioAuthToken,
+            "TWILIO_AUTH_TOKEN",
+            "delete the secondary token at Twilio, among the auth tokens",
+        )
     },
     Entry {
         previous: &["ANTHROPIC_API_KEY_PREVIOUS"],
         protects: "the assistant",
-        ..credential(Secret::AnthropicApiKey, "ANTHROPIC_API_KEY")
+        ..credential(
+            Secret::AnthropicApiKey,
+            "ANTHROPIC_API_KEY",
+            "delete it in the console of Anthropic, among the API keys",
+        )
     },
 ];
 

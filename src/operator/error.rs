@@ -53,6 +53,16 @@ pub enum Refusal {
     /// The old credential is revoked.
     #[error("the old credential was revoked at {0}, so that it cannot be used again")]
     Revoked(Timestamp),
+    /// The old credential may be revoked.
+    #[error(
+        "the provider was asked at {0} to revoke the old credential, and may have done so: nothing goes back to it; wait until it has answered, or say that it is revoked (POST …/revoked), and then roll over to another one"
+    )]
+    Revoking(Timestamp),
+    /// The provider does not know the old credential.
+    #[error(
+        "nothing goes back to the old credential, which is revoked: {0}; say so (POST …/revoked), and roll over to another one"
+    )]
+    Dead(ProviderError),
     /// Another rollover is in progress.
     #[error(
         "rollover {0} is in progress; wait for its end, roll it back, or, for another secret, send \"alongside\": true; in an emergency, a hard one of the same secret takes over with \"supersede\": \"{0}\""

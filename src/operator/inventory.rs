@@ -12,7 +12,7 @@ use crate::{
     material::Fingerprint,
     rollover::Rollover,
     schedule::Due,
-    store::{ColumnCensus, KeyRecord, PassProgress, custody::root_of, step::MAKING},
+    store::{ColumnCensus, KeyRecord, PassProgress, custody::root_of},
     worker::{primary, rewrap::aims},
 };
 
@@ -188,7 +188,7 @@ impl Operator {
             awaited.replicas = store.acceptors(id).await?;
         }
         let pass = match rollover.pass {
-            MAKING => None,
+            0 => None,
             pass => store.pass(id, pass).await?,
         };
         let until = if rollover.phase.is_active() {

@@ -43,6 +43,7 @@ use crate::{
     envelope::Target,
     ids::RolloverId,
     keyring::{KeyState, Origin, SEAL_LIMIT, sources::check_value},
+    provider::ProviderError,
     rollover::{Acceptor, Action, Blocker, Mode, Phase, Rollover, World, plan},
     store::{Actor, Change, Committed, KeyRecord, step},
     worker::{LazyRewrap, LazyTotals, Next, Worker, primary, tried},
@@ -185,10 +186,7 @@ impl Operator {
             revision: 0,
             paused_at: None,
             reason,
-            requested_by: match &actor {
-                Actor::System => "system".to_owned(),
-                Actor::User { id, email } => email.clone().unwrap_or_else(|| id.to_string()),
-            },
+            requested_by: actor.to_string(),
             from_key: from.id.clone(),
             to_key: None,
             created_at: now,
@@ -201,6 +199,9 @@ impl Operator {
             accept_quarantined: false,
             accept_loss: false,
             probed_at: None,
+            ask_at: None,
+            asked_by: None,
+            revoking_at: None,
             revoked_at: None,
             report: None,
             cut_off: None,
@@ -324,7 +325,9 @@ impl Operator {
     ///
     /// # Errors
     /// [`Refusal::Illegal`] once the old key is retired by a graceful rollover's end,
-    /// [`Refusal::Spent`] when the old key has no seals left.
+    /// [`Refusal::Spent`] when the old key has no seals left; [`Refusal::Revoked`],
+    /// [`Refusal::Revoking`] and [`Refusal::Dead`] when the old credential is revoked, or
+    /// may be.
     pub async fn roll_back(
         &self,
         id: RolloverId,
@@ -341,11 +344,33 @@ impl Operator {
         if is_spent && matches!(rollover.phase, Phase::Promoted | Phase::Drained) {
             return Err(Refusal::Spent(rollover.from_key));
         }
-        self.change(id, actor, why, |step| match step.rollover.revoked_at {
-            Some(at) if step.rollover.phase.is_active() => Err(Refusal::Revoked(at)),
-            _ => Ok(step.roll_back()?),
+        self.check_old_credential(&rollover).await?;
+        self.change(id, actor, why, |step| {
+            let Rollover { revoked_at, revoking_at, phase, .. } = step.rollover;
+            match (revoked_at, revoking_at) {
+                (Some(at), _) if phase.is_active() => Err(Refusal::Revoked(*at)),
+                (_, Some(at)) if phase.is_active() => Err(Refusal::Revoking(*at)),
+                _ => Ok(step.roll_back()?),
+            }
         })
         .await
+    }
+
+    /// An old credential that its provider knows no more is not gone back to, whoever has
+    /// revoked it. Of a provider that does not answer nothing is known.
+    async fn check_old_credential(&self, rollover: &Rollover) -> Result<(), Refusal> {
+        let provider = match rollover.phase {
+            Phase::Promoted | Phase::Drained if !rollover.may_be_revoked() => {
+                self.worker.provider(rollover.secret)
+            }
+            _ => None,
+        };
+        let Some(provider) = provider else { return Ok(()) };
+        let old = self.worker.material(rollover.secret, &rollover.from_key).await?;
+        match tried(provider, &old).await {
+            Err(error @ ProviderError::Refused(_)) => Err(Refusal::Dead(error)),
+            _ => Ok(()),
+        }
     }
 
     /// Changes the ceiling on rows rewrapped a second.
@@ -381,6 +406,10 @@ impl Operator {
         }
         world.rollover.accept_quarantined |= accept.quarantined;
         world.rollover.accept_loss |= accept.loss;
+        // Unless it is being asked, the provider is asked once more, below.
+        if world.rollover.asked_by.is_none() {
+            world.ask_at = None;
+        }
         if let Some(needed) = self.still_needed(&mut world).await? {
             return Err(Refusal::StillNeeded(needed));
         }
@@ -390,6 +419,7 @@ impl Operator {
         if accept.loss {
             self.change(id, actor, why, |step| Ok(step.accept_loss())).await?;
         }
+        self.ask_again(id).await?;
         match self.worker.drive(id).await? {
             // Retired; whether it is accepted anywhere is not for this call to await.
             Next::After(_, Blocker::Accepted(_) | Blocker::Unfenced(_)) | Next::Never => {
@@ -400,6 +430,22 @@ impl Operator {
                 Err(Refusal::StillNeeded(told.unwrap_or_else(|| blocker.to_string())))
             }
         }
+    }
+
+    /// Lets the provider be asked at once that was asked lately.
+    async fn ask_again(&self, id: RolloverId) -> Result<(), Refusal> {
+        let world = self.world(id).await?;
+        if world.rollover.ask_at.is_some() && world.rollover.asked_by.is_none() {
+            let step = step::Step {
+                rollover: &world.rollover,
+                from_state: world.from_state,
+                actor: Actor::System,
+                because: "an operator wants it retired",
+                now: world.now,
+            };
+            self.worker.commit(&step.ask_again()).await?;
+        }
+        Ok(())
     }
 
     /// Notes that an operator has revoked the old credential at its provider.
@@ -433,6 +479,9 @@ impl Operator {
         if !is_counted {
             let listed = self.worker.listed_at(world.rollover.secret);
             return Ok(blocker(plan(world).action).map(|blocker| match (&blocker, listed) {
+                (Blocker::Unrevoked, _) => {
+                    world.rollover.blocked_by.clone().unwrap_or_else(|| blocker.to_string())
+                }
                 (Blocker::Needed { .. }, Some(path)) => {
                     format!("{blocker}; GET {path} lists whose they are")
                 }

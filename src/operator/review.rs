@@ -6,7 +6,8 @@
 //!    What could not be told is due the next day still.
 //! 3. By itself, only what needs nobody is rolled over, gracefully, one at a time, within
 //!    a window, and not while something ails; what could not begin is tried again the
-//!    next day.
+//!    next day. A credential that is only to be revoked yet by somebody outside is in the
+//!    way of none.
 
 use std::{
     collections::BTreeSet,
@@ -27,7 +28,7 @@ use crate::{
     clock::Timestamp,
     envelope::Target,
     keyring::KeychainHandle,
-    rollover::Mode,
+    rollover::{Mode, Rollover},
     schedule::{Due, Window, command, rolls_by_itself},
     store::{Actor, AuditEntry, Claim, Outcome},
     worker::{Chore, DriveError, Worker},
@@ -166,7 +167,8 @@ impl Automatic {
 
     async fn begin(&self, operator: &Operator, day: i64) -> Result<(), Refusal> {
         let store = operator.worker().replica().store();
-        if !store.active_rollovers().await?.is_empty() {
+        let active = store.active_rollovers().await?;
+        if !active.iter().all(Rollover::awaits_revocation) {
             return Ok(());
         }
         for secret in due_by_itself(&operator.secrets().await?) {
@@ -174,7 +176,7 @@ impl Automatic {
             if store.claim(&job, day, LEASE).await? != Claim::Taken {
                 continue;
             }
-            let begun = operator.begin(request(secret), Actor::System).await;
+            let begun = operator.begin(request(secret, !active.is_empty()), Actor::System).await;
             let (outcome, details) = match &begun {
                 // Another one was first: this one has its turn when it is over.
                 Err(Refusal::Busy(_) | Refusal::Drive(_)) => return begun.map(drop),
@@ -232,7 +234,7 @@ pub(super) fn driving(refusal: Refusal) -> DriveError {
     }
 }
 
-fn request(secret: Secret) -> Request {
+fn request(secret: Secret, alongside: bool) -> Request {
     Request {
         secret,
         mode: Mode::Graceful,
@@ -241,7 +243,7 @@ fn request(secret: Secret) -> Request {
         value: None,
         target: Target::default(),
         max_rows_per_second: None,
-        alongside: false,
+        alongside,
         supersede: None,
         force: BTreeSet::new(),
     }

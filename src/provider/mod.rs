@@ -119,6 +119,13 @@ pub trait Provider: fmt::Debug + Send + Sync + 'static {
         Ok(None)
     }
 
+    /// What it has shown that nobody uses `old` any more, in a few words; `None` where that
+    /// cannot be known.
+    fn unused(&self, old: &Material, present: &Material) -> Option<String> {
+        let _ = (old, present);
+        None
+    }
+
     /// Has the provider revoke `old`, by means of the `present` one. Doing it twice is
     /// no error.
     ///

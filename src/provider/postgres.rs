@@ -156,6 +156,11 @@ impl Provider for PostgresRole {
         Ok((open > 0).then(|| format!("{open} open connection(s) of role {old} ({by})")))
     }
 
+    fn unused(&self, old: &Material, present: &Material) -> Option<String> {
+        let (old, present) = (parsed(old).ok()?.role, parsed(present).ok()?.role);
+        (old != present).then(|| format!("no connection of role {old} is left"))
+    }
+
     async fn revoke(&self, old: &Material, present: &Material) -> Result<String, ProviderError> {
         let (login, present) = (parsed(old)?, parsed(present)?);
         let mut connection = match self.log_in(&login).await {

@@ -21,5 +21,5 @@ mod record;
 
 pub use cut_off::{Acceptance, Acceptor, CutOff};
 pub use phase::{Event, IllegalTransition, Phase, UnknownPhase};
-pub use plan::{Action, Blocker, Bulk, OldCredential, Planned, Reliance, World, is_dry, plan};
+pub use plan::{Action, Blocker, Bulk, Planned, Reliance, World, is_dry, plan};
 pub use record::{Mode, Rollover, UnknownMode};

@@ -44,8 +44,9 @@ pub struct World {
     pub presented_at: Option<Timestamp>,
     /// What still needs the draining key, or an older one (peppers, issued secrets).
     pub reliance: Reliance,
-    /// How the old credential stands (providers).
-    pub old_credential: OldCredential,
+    /// Not before this moment is the provider asked again (providers): whoever asks it is
+    /// at work, or it has answered lately.
+    pub ask_at: Option<Timestamp>,
     /// How far the bulk rewrap of this pass is (sealing secrets).
     pub bulk: Bulk,
     /// From when on another pass may begin, after one that changed nothing.
@@ -87,19 +88,6 @@ pub enum Reliance {
         /// Rows that do not tell which key they need.
         unknown: u64,
     },
-}
-
-/// How the old credential stands at its provider, once the new one is in use.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum OldCredential {
-    /// The provider is to be asked.
-    Unasked,
-    /// Somebody uses it still.
-    InUse,
-    /// An operator has to revoke it.
-    ByHand,
-    /// The provider did not answer.
-    Unreachable,
 }
 
 /// What to do next.
@@ -201,23 +189,17 @@ pub enum Blocker {
     /// Nobody counts what needs the old key.
     #[error("nothing here counts what needs the old key; retire with acceptLoss once nothing does")]
     Uncounted,
-    /// Another replica has the provider make the new credential.
-    #[error("another replica has the provider make the new credential")]
-    Making,
+    /// Its provider makes the new credential, or tries it.
+    #[error("its provider is asked")]
+    Asking,
     /// The process that looked is not set up with the provider.
     #[error(
         "a process that looked at it is not set up with the provider, and leaves it to those that are; if none is, set one up, or roll it back"
     )]
     NotSetUp,
-    /// The old credential is in use.
-    #[error("the old credential is in use")]
-    InUse,
-    /// The old credential is to be revoked by an operator.
-    #[error("revoke the old credential at the provider, and say so: POST …/revoked")]
+    /// The old credential is not revoked yet: its provider is asked, or has said why not.
+    #[error("the old credential is not revoked at its provider yet")]
     Unrevoked,
-    /// The provider does not answer.
-    #[error("the provider does not answer; the old credential works on, and it is asked again")]
-    Unreachable,
     /// Registered columns that could not be looked at.
     #[error("{0} registered column(s) could not be looked at; grant the privilege, then resume")]
     Unseen(u64),
@@ -264,9 +246,11 @@ pub fn plan(world: &World) -> Planned {
         Phase::Requested | Phase::Staged if world.from_state != KeyState::Primary => {
             planned(Action::GiveUp, "the key that it was to replace is not primary any more")
         }
-        Phase::Requested => planned(Action::Stage, "a key is read everywhere before it is used"),
+        Phase::Requested => {
+            asking(world, Action::Stage, "a key is read everywhere before it is used")
+        }
         Phase::Staged if is_unproven(world) => {
-            planned(Action::Probe, "a credential is tried before anything depends on it")
+            asking(world, Action::Probe, "a credential is tried before anything depends on it")
         }
         Phase::Staged => promote(world),
         Phase::Promoted | Phase::Drained if rollover.settled_at.is_none() => settle(world),
@@ -291,8 +275,16 @@ fn promote(world: &World) -> Planned {
 }
 
 fn is_unproven(world: &World) -> bool {
-    let rollover = &world.rollover;
-    rollover.secret.entry().class == Class::Provider && rollover.probed_at.is_none()
+    world.rollover.is_credential() && world.rollover.probed_at.is_none()
+}
+
+/// What an outside provider does, unless it is being asked, or was lately.
+fn asking(world: &World, action: Action, because: &'static str) -> Planned {
+    match (world.ask_at, world.rollover.phase) {
+        (Some(at), Phase::Promoted) if world.now < at => wait(Blocker::Unrevoked),
+        (Some(at), _) if world.now < at => wait(Blocker::Asking),
+        _ => planned(action, because),
+    }
 }
 
 impl World {
@@ -381,14 +373,11 @@ fn drain_counted(world: &World, done: Action) -> Planned {
 /// anybody else's.
 fn drain_credential(world: &World, done: Action) -> Planned {
     if world.rollover.phase == Phase::RollingBack {
-        return planned(done, "no request uses the new credential any more");
-    }
-    match world.old_credential {
-        _ if world.rollover.revoked_at.is_some() => planned(done, "the old credential is revoked"),
-        OldCredential::Unasked => planned(Action::Revoke, "no request uses the old credential"),
-        OldCredential::InUse => wait(Blocker::InUse),
-        OldCredential::ByHand => wait(Blocker::Unrevoked),
-        OldCredential::Unreachable => wait(Blocker::Unreachable),
+        planned(done, "no request uses the new credential any more")
+    } else if world.rollover.revoked_at.is_some() {
+        planned(done, "the old credential is revoked")
+    } else {
+        asking(world, Action::Revoke, "no request uses the old credential")
     }
 }
 
@@ -491,6 +480,9 @@ mod tests {
                 accept_quarantined: false,
                 accept_loss: false,
                 probed_at: None,
+                ask_at: None,
+                asked_by: None,
+                revoking_at: None,
                 revoked_at: None,
                 report: None,
                 cut_off: None,
@@ -506,7 +498,7 @@ mod tests {
             grace: Duration::from_secs(600),
             presented_at: None,
             reliance: Reliance::Counted { rows: 0, unknown: 0 },
-            old_credential: OldCredential::Unasked,
+            ask_at: None,
             bulk: Bulk::NotBegun,
             retry_at: None,
             now: Timestamp::from_seconds(200),
@@ -713,6 +705,8 @@ mod tests {
         let mut world = world(Secret::CloudflareApiToken, Mode::Graceful, Phase::Staged);
         world.behind = vec![ReplicaId::new()];
         assert_eq!(action(&world), Action::Probe, "whoever is behind");
+        world.ask_at = Some(world.now.plus(Duration::from_millis(1)));
+        assert_eq!(action(&world), Action::Wait(Blocker::Asking));
         world.rollover.probed_at = Some(world.now);
         assert_eq!(action(&world), Action::Wait(Blocker::Replicas(1)));
         world.behind.clear();
@@ -727,15 +721,11 @@ mod tests {
             world.unsettled.clear();
             assert_eq!(action(&world), Action::Settle);
             world.rollover.settled_at = Some(world.now);
-            for (old, next) in [
-                (OldCredential::Unasked, Action::Revoke),
-                (OldCredential::InUse, Action::Wait(Blocker::InUse)),
-                (OldCredential::ByHand, Action::Wait(Blocker::Unrevoked)),
-                (OldCredential::Unreachable, Action::Wait(Blocker::Unreachable)),
-            ] {
-                world.old_credential = old;
-                assert_eq!(action(&world), next);
-            }
+            assert_eq!(action(&world), Action::Revoke);
+            world.ask_at = Some(world.now.plus(Duration::from_millis(1)));
+            assert_eq!(action(&world), Action::Wait(Blocker::Unrevoked), "it is asked already");
+            world.ask_at = Some(world.now);
+            assert_eq!(action(&world), Action::Revoke, "it may be asked again");
             world.rollover.revoked_at = Some(world.now);
             assert_eq!(action(&world), Action::Drain);
             world.rollover.revoked_at = None;

@@ -5,10 +5,10 @@ use std::{fmt, str::FromStr};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    catalog::Secret,
+    catalog::{Class, Secret},
     clock::Timestamp,
     envelope::Target,
-    ids::{KeyId, RolloverId},
+    ids::{KeyId, ReplicaId, RolloverId},
 };
 
 use super::{cut_off::CutOff, phase::Phase};
@@ -101,16 +101,43 @@ pub struct Rollover {
     pub accept_loss: bool,
     /// When the new credential was probed, and found good.
     pub probed_at: Option<Timestamp>,
+    /// Not before this moment is its provider asked again: it is being asked, or was lately.
+    pub ask_at: Option<Timestamp>,
+    /// Who asks its provider at the moment, if anybody does.
+    pub asked_by: Option<ReplicaId>,
+    /// Since when the old credential may be revoked: its provider was asked to, and has
+    /// not said that it did not.
+    pub revoking_at: Option<Timestamp>,
     /// When the old credential was revoked at its provider, as an operator or the
     /// provider has said.
     pub revoked_at: Option<Timestamp>,
-    /// What a dry run found, or what the end of a real run counted.
+    /// What a dry run found, or what the end of a real run counted and its provider told on
+    /// the way.
     pub report: Option<serde_json::Value>,
     /// The cut-off of the key that it has retired, once it has.
     pub cut_off: Option<CutOff>,
 }
 
 impl Rollover {
+    /// Whether it is one of a credential at an outside provider.
+    #[must_use]
+    pub fn is_credential(&self) -> bool {
+        self.secret.entry().class == Class::Provider
+    }
+
+    /// Whether the new credential is in use everywhere, and all that is left is that
+    /// somebody outside revokes the old one.
+    #[must_use]
+    pub fn awaits_revocation(&self) -> bool {
+        self.is_credential() && self.phase == Phase::Promoted && self.settled_at.is_some()
+    }
+
+    /// Whether the old credential is revoked, or may be.
+    #[must_use]
+    pub const fn may_be_revoked(&self) -> bool {
+        self.revoked_at.is_some() || self.revoking_at.is_some()
+    }
+
     /// The cut-off that it waits for, if it waits for one.
     #[must_use]
     pub fn awaited_cut_off(&self) -> Option<&CutOff> {

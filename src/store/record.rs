@@ -1,6 +1,6 @@
 //! What the store keeps, and the one shape of every change.
 
-use std::{sync::Arc, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -364,6 +364,16 @@ pub enum Actor {
         /// The address, if the token has one.
         email: Option<String>,
     },
+}
+
+impl fmt::Display for Actor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::System => f.write_str("system"),
+            Self::User { email: Some(email), .. } => f.write_str(email),
+            Self::User { id, .. } => id.fmt(f),
+        }
+    }
 }
 
 /// How something ended (`audit_logs.result`).

@@ -6,10 +6,12 @@
 //!    carry out the same step one has an effect.
 //! 3. Every change tells the audit trail who, what, why, and from which key to which.
 
-use serde_json::json;
+mod credential;
+
+use credential::leave_behind;
+use serde_json::{Value, json};
 
 use crate::{
-    catalog::Class,
     clock::Timestamp,
     ids::{KeyId, RolloverId},
     keyring::KeyState,
@@ -40,7 +42,7 @@ impl Step<'_> {
     ///
     /// # Errors
     /// [`IllegalTransition`], as every step, when the phase does not allow it.
-    pub fn rehearse(&self, report: serde_json::Value) -> Result<Change, IllegalTransition> {
+    pub fn rehearse(&self, report: Value) -> Result<Change, IllegalTransition> {
         let mut next = self.after(Event::Rehearsed)?;
         next.report = Some(report);
         Ok(self.change("rehearse", next, vec![]))
@@ -129,13 +131,9 @@ impl Step<'_> {
     ///
     /// # Errors
     /// As [`Step::rehearse`].
-    pub fn retire(
-        &self,
-        older: &[KeyId],
-        report: serde_json::Value,
-    ) -> Result<Change, IllegalTransition> {
+    pub fn retire(&self, older: &[KeyId], report: Value) -> Result<Change, IllegalTransition> {
         let mut next = self.after(Event::Retired)?;
-        next.report = Some(report);
+        next.report = Some(self.told_with(report));
         let retires = |key| self.moves(key, KeyState::Retiring, KeyState::Retired);
         let mut keys: Vec<_> = older.iter().map(retires).collect();
         if self.from_state == KeyState::Retired {
@@ -169,12 +167,10 @@ impl Step<'_> {
     ///
     /// # Errors
     /// As [`Step::rehearse`].
-    pub fn finish_rolling_back(
-        &self,
-        report: serde_json::Value,
-    ) -> Result<Change, IllegalTransition> {
+    pub fn finish_rolling_back(&self, report: Value) -> Result<Change, IllegalTransition> {
         let mut next = self.after(Event::NothingLeft)?;
-        next.report = Some(report);
+        next.report = Some(self.told_with(report));
+        leave_behind(&mut next);
         let keys = vec![self.moves_new(KeyState::Retiring, KeyState::Retired)];
         Ok(self.change_retiring("finish_rolling_back", next, keys))
     }
@@ -211,6 +207,7 @@ impl Step<'_> {
             next.cut_off = None;
         } else if next.to_key.is_some() {
             keys.push(self.moves_new(KeyState::Staged, KeyState::Retired));
+            leave_behind(&mut next);
         }
         let mut change = self.change("roll_back", next, keys);
         change.acceptors = Some(Acceptors::Forget);
@@ -264,6 +261,10 @@ impl Step<'_> {
     pub fn resume(&self) -> Change {
         let mut next = self.again();
         next.paused_at = None;
+        // Whoever asks its provider at this moment has its answer soon.
+        if next.asked_by.is_none() {
+            next.ask_at = None;
+        }
         self.change("resume", next, vec![])
     }
 
@@ -281,35 +282,6 @@ impl Step<'_> {
         let mut next = self.again();
         next.accept_loss = true;
         self.change("accept_loss", next, vec![])
-    }
-
-    /// The new credential was tried at its provider, and `shown` is what came of it.
-    #[must_use]
-    pub fn probed(&self, shown: &str) -> Change {
-        let mut next = self.again();
-        next.probed_at = Some(self.now);
-        self.telling("probe", next, shown)
-    }
-
-    /// The new credential was tried at its provider in vain: the rollover is given up.
-    ///
-    /// # Errors
-    /// As [`Step::rehearse`].
-    pub fn probe_failed(&self, why: &str) -> Result<Change, IllegalTransition> {
-        let mut next = self.after(Event::RollBack)?;
-        next.blocked_by = Some(why.to_owned());
-        let mut change = self.telling("probe", next, why);
-        change.keys.push(self.moves_new(KeyState::Staged, KeyState::Retired));
-        change.audit.iter_mut().for_each(|entry| entry.outcome = Outcome::Failure);
-        Ok(change)
-    }
-
-    /// The old credential is revoked at its provider, as `shown` says.
-    #[must_use]
-    pub fn revoked(&self, shown: &str) -> Change {
-        let mut next = self.again();
-        next.revoked_at = Some(self.now);
-        self.telling("revoke", next, shown)
     }
 
     /// A change whose audit entry also tells what a provider or an operator said.
@@ -344,7 +316,7 @@ impl Step<'_> {
     pub fn blocked(&self, by: Option<String>) -> Change {
         let mut next = self.again();
         next.blocked_by = by;
-        Change { rollover: Some(RolloverChange::Move(Box::new(next))), ..Change::default() }
+        untold(next)
     }
 
     /// The rollover after one more change of the same phase.
@@ -359,7 +331,7 @@ impl Step<'_> {
     }
 
     fn after(&self, event: Event) -> Result<Rollover, IllegalTransition> {
-        let mut next = self.again();
+        let mut next = answered(self.again());
         next.phase = next.phase.next(event)?;
         next.updated_at = self.now;
         Ok(next)
@@ -433,12 +405,8 @@ pub fn begin(
         });
     }
     let audit = vec![entry("request", &rollover, actor, &rollover.reason, rollover.created_at)];
-    let ranges = match rollover.secret.entry().class {
-        Class::Provider if rollover.to_key.is_none() => vec![the_making(rollover.id)],
-        _ => vec![],
-    };
     let rollover = RolloverChange::Begin { rollover: Box::new(rollover), alongside };
-    Ok(Change { rollover: Some(rollover), keys, ranges, audit, ..Change::default() })
+    Ok(Change { rollover: Some(rollover), keys, audit, ..Change::default() })
 }
 
 /// The change by which the rollover of `begins` takes over from one of the same secret that
@@ -458,14 +426,15 @@ pub fn take_over(begins: Change, ends: Change) -> Change {
     }
 }
 
-/// What a replica claims before it has a provider make a credential, so that one alone
-/// does: the range of no table, in the pass before all others.
-fn the_making(rollover: RolloverId) -> NewRange {
-    NewRange { rollover, pass: MAKING, table: String::new(), number: 0, after: None, upto: None }
+/// A change that the audit trail does not tell of.
+fn untold(next: Rollover) -> Change {
+    Change { rollover: Some(RolloverChange::Move(Box::new(next))), ..Change::default() }
 }
 
-/// The pass of which the one range is the making of a credential.
-pub const MAKING: u32 = 0;
+/// `next`, once its provider has answered.
+fn answered(next: Rollover) -> Rollover {
+    Rollover { ask_at: None, asked_by: None, ..next }
+}
 
 fn entry(verb: &str, after: &Rollover, actor: Actor, because: &str, at: Timestamp) -> AuditEntry {
     AuditEntry {

@@ -5,6 +5,8 @@
 //! 2. A step is one guarded change. Done by another replica meanwhile, it is not
 //!    done again: this one looks again.
 //! 3. A key is retired only after a proof taken right before.
+//! 4. A look costs a few reads, whatever holds a rollover up: what is dear, a census or what
+//!    a provider is asked, is remembered until it is due again.
 
 use std::{
     collections::HashMap,
@@ -14,9 +16,9 @@ use std::{
 
 use serde_json::json;
 
-use super::{DriveError, Worker, sweep::Swept};
+use super::{DriveError, Worker, credential::Ask, sweep::Swept};
 use crate::{
-    catalog::Class,
+    catalog::{Class, Secret},
     column::Table,
     ids::RolloverId,
     keyring::Origin,
@@ -32,6 +34,15 @@ pub enum Next {
     After(Duration, Blocker),
     /// It is at its end, or gone, or a newer version's to drive.
     Never,
+}
+
+/// How far a rollover goes by itself.
+#[derive(Debug)]
+pub(super) enum Halt {
+    /// It waits, or is at its end.
+    Rests(Next),
+    /// Its provider is to be asked, which may take its time.
+    Asks(Box<Ask>),
 }
 
 /// The census that each rollover waits for, and at which revision.
@@ -51,15 +62,30 @@ impl From<Swept> for Counted {
 }
 
 impl Worker {
-    /// Carries `id` as far as it goes now.
+    /// Carries `id` as far as it goes now, and waits for its provider on the way.
     ///
     /// # Errors
     /// [`DriveError`]; what was committed stays, and the next look goes on from there.
     pub async fn drive(&self, id: RolloverId) -> Result<Next, DriveError> {
         loop {
+            match self.advance(id).await? {
+                Halt::Rests(next) => return Ok(next),
+                Halt::Asks(ask) => self.ask(*ask).await?,
+            }
+        }
+    }
+
+    /// Carries `id` as far as it goes without its provider.
+    ///
+    /// # Errors
+    /// As [`Worker::drive`].
+    pub(super) async fn advance(&self, id: RolloverId) -> Result<Halt, DriveError> {
+        loop {
             let mut world = match self.observe(id).await {
                 Ok(Some(world)) => world,
-                Ok(None) | Err(DriveError::Store(StoreError::Newer(_))) => return Ok(Next::Never),
+                Ok(None) | Err(DriveError::Store(StoreError::Newer(_))) => {
+                    return Ok(Halt::Rests(Next::Never));
+                }
                 Err(error) => return Err(error),
             };
             let mut planned = plan(&world);
@@ -76,34 +102,29 @@ impl Worker {
                     self.counted().insert(id, (world.rollover.revision, counted));
                 }
             }
-            if planned.action == Action::Revoke {
-                match self.revoke(&world, &step(&world, planned.because)).await? {
-                    Ok(change) => {
-                        self.commit(&change).await?;
-                        continue;
-                    }
-                    Err((old, told)) => {
-                        world.old_credential = old;
-                        planned = plan(&world);
-                        why = Some(told);
-                    }
-                }
-            }
             match planned.action {
-                Action::Rest => return Ok(Next::Never),
+                Action::Rest => return Ok(Halt::Rests(Next::Never)),
                 Action::Wait(blocker) => {
-                    self.note(&world, why.unwrap_or_else(|| blocker.to_string())).await?;
+                    self.note(&world, blocker, why).await?;
                     if blocker == Blocker::Bulk {
                         self.ask_for_work(&world.rollover).await?;
                     }
-                    return Ok(Next::After(patience(&world, blocker), blocker));
+                    return Ok(waits(patience(&world, blocker), blocker));
                 }
-                Action::Stage | Action::Probe if !self.is_set_up_for(&world.rollover) => {
-                    self.note(&world, Blocker::NotSetUp.to_string()).await?;
-                    return Ok(Next::After(MOMENT, Blocker::NotSetUp));
-                }
-                Action::Stage if !self.may_make(&world.rollover).await? => {
-                    return Ok(Next::After(MOMENT, Blocker::Making));
+                Action::Stage | Action::Probe | Action::Revoke
+                    if world.rollover.is_credential() =>
+                {
+                    let Some(provider) = self.provider(world.rollover.secret) else {
+                        self.note(&world, Blocker::NotSetUp, None).await?;
+                        return Ok(waits(MOMENT, Blocker::NotSetUp));
+                    };
+                    // This process is at it: a pause and its end came in between.
+                    let Some(turn) = self.asking.take(id) else {
+                        return Ok(waits(MOMENT, Blocker::Asking));
+                    };
+                    if let Some(ask) = self.claim(&world, planned, provider, turn).await? {
+                        return Ok(Halt::Asks(Box::new(ask)));
+                    }
                 }
                 _ => self.perform(&world, planned).await?,
             }
@@ -146,11 +167,7 @@ impl Worker {
                 step.refuse(planned.because.to_owned())?
             }
             Action::GiveUp => step.roll_back()?,
-            Action::Stage => match self.new_key(world).await? {
-                Ok(key) => step.stage(key)?,
-                Err(why) => step.refuse(why)?,
-            },
-            Action::Probe => self.probe(world, &step).await?,
+            Action::Stage => step.stage(self.new_key(rollover.secret).await?)?,
             Action::Promote => step.promote(&world.older)?,
             Action::Settle => step.settle(),
             Action::BeginPass => {
@@ -169,7 +186,11 @@ impl Worker {
                 Some(cut_off) => step.cut_off(cut_off),
                 None => return Ok(()),
             },
-            Action::TakeCensus | Action::Revoke | Action::Wait(_) | Action::Rest => return Ok(()),
+            Action::Probe
+            | Action::Revoke
+            | Action::TakeCensus
+            | Action::Wait(_)
+            | Action::Rest => return Ok(()),
         };
         let committed = self.commit(&change).await?;
         tracing::info!(
@@ -193,19 +214,11 @@ impl Worker {
         Ok(committed)
     }
 
-    /// The key that the rollover stages: made here, and sealed before anyone sees it.
-    /// Or why there is none: a credential is its provider's to make.
-    async fn new_key(&self, world: &World) -> Result<Result<KeyRecord, String>, DriveError> {
-        let secret = world.rollover.secret;
-        let material = match secret.entry().class {
-            Class::Provider => match self.made(world).await? {
-                Ok(material) => material,
-                Err(why) => return Ok(Err(why)),
-            },
-            _ => Material::generate()?,
-        };
-        let staged = self.replica.staged_key(secret, &material, Origin::Generated);
-        Ok(Ok(staged.await?))
+    /// The key that a rollover of `secret` stages: made here, and sealed before anyone
+    /// sees it.
+    async fn new_key(&self, secret: Secret) -> Result<KeyRecord, DriveError> {
+        let material = Material::generate()?;
+        Ok(self.replica.staged_key(secret, &material, Origin::Generated).await?)
     }
 
     async fn take_census(&self, world: &World) -> Result<Swept, DriveError> {
@@ -269,10 +282,19 @@ impl Worker {
         Ok(ranges)
     }
 
-    /// Tells people what the rollover waits for.
-    async fn note(&self, world: &World, by: String) -> Result<(), DriveError> {
-        let by = Some(by);
-        if world.rollover.blocked_by != by {
+    /// Tells people what the rollover waits for, and `why` in particular. What its
+    /// provider said is not talked over by who can tell less.
+    async fn note(
+        &self,
+        world: &World,
+        blocker: Blocker,
+        why: Option<String>,
+    ) -> Result<(), DriveError> {
+        let told = &world.rollover.blocked_by;
+        let tells_less =
+            matches!(blocker, Blocker::Asking | Blocker::Unrevoked | Blocker::NotSetUp);
+        let by = Some(why.unwrap_or_else(|| blocker.to_string()));
+        if *told != by && !(tells_less && told.is_some()) {
             self.commit(&step(world, "it is blocked").blocked(by)).await?;
         }
         Ok(())
@@ -302,9 +324,13 @@ impl Worker {
     }
 }
 
-fn step<'a>(world: &'a World, because: &'a str) -> Step<'a> {
+pub(super) fn step<'a>(world: &'a World, because: &'a str) -> Step<'a> {
     let (rollover, from_state) = (&world.rollover, world.from_state);
     Step { rollover, from_state, actor: Actor::System, because, now: world.now }
+}
+
+const fn waits(after: Duration, blocker: Blocker) -> Halt {
+    Halt::Rests(Next::After(after, blocker))
 }
 
 /// About how many rows a range has: few enough that reading past them, final as they
@@ -328,12 +354,13 @@ fn patience(world: &World, blocker: Blocker) -> Duration {
             Duration::from_secs(1)
         }
         Blocker::Lifetime(until) | Blocker::Grace(until) => until.since(world.now).min(LONGEST),
-        Blocker::InUse | Blocker::Making | Blocker::Unreachable => Duration::from_secs(5),
+        Blocker::Asking | Blocker::Unrevoked => {
+            world.ask_at.map_or(MOMENT, |at| at.since(world.now).min(LONGEST))
+        }
         Blocker::Needed { .. } => Duration::from_secs(15),
         Blocker::Presented(_)
         | Blocker::Uncounted
         | Blocker::NotSetUp
-        | Blocker::Unrevoked
         | Blocker::Paused
         | Blocker::Unfenced(_)
         | Blocker::Stale(_)

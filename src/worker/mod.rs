@@ -23,6 +23,7 @@ mod run;
 mod share;
 mod straggler;
 pub mod sweep;
+mod turn;
 mod write;
 
 use std::{
@@ -53,7 +54,8 @@ pub use run::WorkerBackend;
 pub use straggler::Stragglers;
 
 use sweep::{Sweep, Swept};
-use tokio::sync::Semaphore;
+use tokio::{sync::Semaphore, task::JoinSet};
+use turn::Turns;
 
 use crate::{
     catalog::Secret,
@@ -113,6 +115,12 @@ pub struct Worker {
     not_ours: Arc<Mutex<Option<(RolloverId, u32)>>>,
     shutting_down: Arc<AtomicBool>,
     busy: Arc<AtomicUsize>,
+    /// Who drives which rollover.
+    driving: Turns,
+    /// Who asks the provider of which rollover.
+    asking: Turns,
+    /// What is asked of providers beside the tasks of the queue.
+    asks: Arc<Mutex<JoinSet<()>>>,
 }
 
 impl Worker {
@@ -138,6 +146,9 @@ impl Worker {
             not_ours: Arc::default(),
             shutting_down: Arc::default(),
             busy: Arc::default(),
+            driving: Turns::default(),
+            asking: Turns::default(),
+            asks: Arc::default(),
         }
     }
 

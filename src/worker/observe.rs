@@ -8,7 +8,7 @@ use crate::{
     clock::Timestamp,
     ids::{KeyId, RolloverId},
     keyring::KeyState,
-    rollover::{Bulk, OldCredential, Reliance, Rollover, World},
+    rollover::{Bulk, Reliance, Rollover, World},
     store::{Custody, KeyRecord, Store, StoreError},
 };
 
@@ -23,6 +23,9 @@ impl Worker {
             return Ok(None);
         };
         world.grace = self.grace(world.rollover.secret);
+        // A process that is not at it any more does not ask either.
+        let is_mine = world.rollover.asked_by == Some(self.replica.id());
+        world.ask_at = world.ask_at.filter(|_| !is_mine || self.asking.is_taken(id));
         world.reliance = self.reliance(&world).await?;
         Ok(Some(world))
     }
@@ -93,7 +96,10 @@ pub async fn observe(
         longest_lifetime,
         grace: rollover.secret.entry().grace,
         reliance: Reliance::Uncounted,
-        old_credential: OldCredential::Unasked,
+        // Whoever asks and is gone asks no more.
+        ask_at: rollover
+            .ask_at
+            .filter(|_| rollover.asked_by.is_none_or(|by| live().any(|replica| replica.id == by))),
         bulk,
         retry_at,
         now,

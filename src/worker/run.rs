@@ -1,9 +1,14 @@
 //! The apalis workers of one process, and the tick that sees to it that no
 //! rollover is forgotten.
+//!
+//! 1. A rollover is driven by one task at a time in a process; what wakes it meanwhile has
+//!    it look once more.
+//! 2. No task of the queue waits for a provider: one that hangs holds up neither the other
+//!    rollovers nor the queue.
 
 use std::{
     sync::{
-        Arc,
+        Arc, MutexGuard, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
@@ -14,8 +19,11 @@ use futures_util::{
     StreamExt,
     stream::{self, BoxStream},
 };
+use tokio::task::JoinSet;
 
-use super::{DriveError, Lane, Next, Queue, Task as Work, Worker, share::LOOK};
+use super::{
+    DriveError, Lane, Next, Queue, Task as Work, Worker, credential::Ask, drive::Halt, share::LOOK,
+};
 use crate::{ids::RolloverId, rollover::Blocker};
 
 /// How often a replica looks for rollovers that nobody drives.
@@ -34,16 +42,12 @@ impl Worker {
     async fn handle(&self, task: Work) -> Result<(), DriveError> {
         match task {
             Work::Drive { rollover } => {
-                let next = self.drive_on(rollover).await;
-                match next {
-                    Ok(Next::After(after, _)) => self.look_at(rollover, after).await,
-                    Ok(Next::Never) => Ok(()),
-                    Err(error) => {
-                        // The tick comes by again; apalis need not retry as well.
-                        tracing::warn!(%error, %rollover, "a rollover step failed");
-                        self.look_at(rollover, TICK).await
-                    }
+                let mut turn = self.driving.take(rollover);
+                while let Some(mine) = turn {
+                    self.look(rollover).await?;
+                    turn = mine.again().filter(|_| !self.is_shutting_down());
                 }
+                Ok(())
             }
             Work::Rewrap { rollover, pass } => {
                 let done = self.rewrap(rollover, pass).await;
@@ -63,6 +67,43 @@ impl Worker {
         }
     }
 
+    /// Drives as far as it goes now, and asks for the next look.
+    async fn look(&self, rollover: RolloverId) -> Result<(), DriveError> {
+        match self.drive_on(rollover).await {
+            Ok(Halt::Rests(Next::After(after, _))) => self.look_at(rollover, after).await,
+            Ok(Halt::Rests(Next::Never)) => Ok(()),
+            Ok(Halt::Asks(ask)) => {
+                self.ask_beside(*ask);
+                Ok(())
+            }
+            Err(error) => {
+                // The tick comes by again; apalis need not retry as well.
+                tracing::warn!(%error, %rollover, "a rollover step failed");
+                self.look_at(rollover, TICK).await
+            }
+        }
+    }
+
+    /// Asks a provider in a task of its own: however long that takes, it takes no room
+    /// from the tasks of the queue.
+    fn ask_beside(&self, ask: Ask) {
+        let (worker, rollover) = (self.clone(), ask.id);
+        let busy = Busy::with(&self.busy);
+        let mut asks = self.asks();
+        while asks.try_join_next().is_some() {}
+        asks.spawn(async move {
+            let _busy = busy;
+            if let Err(error) = worker.ask(ask).await {
+                tracing::warn!(%error, %rollover, "a provider was asked in vain");
+            }
+            worker.look_now(rollover).await;
+        });
+    }
+
+    fn asks(&self) -> MutexGuard<'_, JoinSet<()>> {
+        self.asks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// The last of a pass may be done: then the next step is due.
     async fn rewrapped(&self, rollover: RolloverId, pass: u32, done: Result<(), DriveError>) {
         match done {
@@ -74,18 +115,21 @@ impl Worker {
     }
 
     /// Drives, and waits here for what takes moments only.
-    async fn drive_on(&self, rollover: RolloverId) -> Result<Next, DriveError> {
+    async fn drive_on(&self, rollover: RolloverId) -> Result<Halt, DriveError> {
         let began = std::time::Instant::now();
         loop {
             // From before the look: what is reported meanwhile is not slept through.
             let reported = self.replica.reported();
-            let next = self.drive(rollover).await?;
+            let halt = self.advance(rollover).await?;
             let soon = matches!(
-                next,
-                Next::After(_, Blocker::Replicas(_) | Blocker::InFlight(_) | Blocker::Accepted(_))
+                halt,
+                Halt::Rests(Next::After(
+                    _,
+                    Blocker::Replicas(_) | Blocker::InFlight(_) | Blocker::Accepted(_)
+                ))
             );
             if !soon || began.elapsed() > MOMENTS || self.is_shutting_down() {
-                return Ok(next);
+                return Ok(halt);
             }
             drop(tokio::time::timeout(GLANCE, reported).await);
         }
@@ -133,6 +177,7 @@ impl Worker {
             () = self.keep_working(backend, Lane::Steps) => {}
             () = self.keep_working(backend, Lane::Bulk) => {}
         }
+        self.asks().abort_all();
     }
 
     /// Looks every few seconds for rollovers that nobody drives.
@@ -182,16 +227,16 @@ pub enum WorkerBackend {
 }
 
 /// Counts a task as busy for as long as it runs, however it ends.
-struct Busy<'a>(&'a AtomicUsize);
+struct Busy(Arc<AtomicUsize>);
 
-impl<'a> Busy<'a> {
-    fn with(busy: &'a AtomicUsize) -> Self {
+impl Busy {
+    fn with(busy: &Arc<AtomicUsize>) -> Self {
         busy.fetch_add(1, Ordering::Relaxed);
-        Self(busy)
+        Self(Arc::clone(busy))
     }
 }
 
-impl Drop for Busy<'_> {
+impl Drop for Busy {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }

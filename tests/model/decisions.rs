@@ -7,9 +7,7 @@ use breeze_rollover::{
     ids::{Epoch, ReplicaId},
     keyring::{KeyState, Origin},
     material::Material,
-    rollover::{
-        Action, Bulk, Event, IllegalTransition, Mode, OldCredential, Phase, Reliance, World, plan,
-    },
+    rollover::{Action, Bulk, Event, IllegalTransition, Mode, Phase, Reliance, World, plan},
     store::{
         Actor, Change, KeyRecord,
         step::{self, Step},
@@ -216,7 +214,7 @@ impl Database {
             grace: Duration::ZERO,
             presented_at: None,
             reliance: Reliance::Uncounted,
-            old_credential: OldCredential::Unasked,
+            ask_at: None,
             bulk: if it.pass_begun { Bulk::PassDone } else { Bulk::NotBegun },
             retry_at: None,
             now: if it.lifetime_over { NOW.plus(LIFETIME) } else { NOW },

@@ -1,5 +1,7 @@
 //! Whoever meddles with the audit trail is found out, and every admin call is in it.
 
+use std::time::{Duration, Instant};
+
 use breeze_rollover::{
     clock::{Clock, SystemClock},
     embed::Database,
@@ -9,8 +11,8 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::{
-    app::{Api, Db, text},
-    on_both_databases,
+    app::{Api, Db, KEYS, text},
+    on_both_databases, on_either_database,
     support::breeze_api::{Finished, breeze_api},
 };
 
@@ -20,6 +22,8 @@ on_both_databases!(
     an_end_that_was_cut_off_shows_against_an_earlier_check,
     every_admin_call_has_its_entry_and_none_has_a_secret,
 );
+
+on_either_database!(a_call_that_is_given_up_is_told_too);
 
 const ORG: &str = "6a0e21c4-6a3c-4b8e-a5c8-9f4b1b3f7a10";
 
@@ -236,4 +240,48 @@ async fn every_admin_call_has_its_entry_and_none_has_a_secret(api: &Api) {
         .join("\n");
     assert!(!all.contains(&value) && !all.contains("no.such.token"), "{all}");
     assert!(all.contains("anonymous"));
+}
+
+/// A dry run tries its credential: here at a provider that takes the connection, and hangs.
+async fn a_call_that_is_given_up_is_told_too(db: Db) {
+    let provider = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+    let address = format!("http://{}", provider.local_addr().unwrap());
+    let key = ("ANTHROPIC_API_KEY", "sk-ant-api03-the-key-in-use-0123456789");
+    let keys: Vec<_> = KEYS.into_iter().chain([key]).collect();
+    let api = Api::with(db, &keys, &[("ANTHROPIC_API_URL", &address)]).await;
+    let admin = api.as_administrator().await;
+    let value = api.secret("sk-ant-api03-another-key-0123456789").to_owned();
+    let body = json!({ "secret": key.0, "reason": "a test", "value": value, "dryRun": true });
+    let told = async |count: usize| {
+        for _ in 0..200 {
+            let told = api
+                .db
+                .texts(
+                    "SELECT CAST(result AS text) || ' ' || CAST(actor_type AS text) || ' '
+                        || CAST(details AS text)
+                     FROM audit_logs WHERE resource_name = '/admin/rollovers'
+                     ORDER BY timestamp, id",
+                )
+                .await;
+            if told.len() >= count {
+                return told;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        panic!("there are no {count} entries");
+    };
+
+    // The client goes away.
+    let call = admin.post("/admin/rollovers", body.clone());
+    assert!(tokio::time::timeout(Duration::from_secs(2), call).await.is_err());
+    let given_up = told(1).await;
+    assert!(given_up[0].starts_with("failure user ") && given_up[0].contains("givenUp"));
+    // It waits: one try is over before the request is.
+    let began = Instant::now();
+    let refused = admin.post("/admin/rollovers", body).await.expect(422);
+    assert_eq!(refused["code"], "probe_failed", "{refused}");
+    assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
+    let refused = told(2).await;
+    assert!(refused[1].starts_with("denied user ") && !refused[1].contains("givenUp"));
+    drop(provider);
 }

@@ -8,18 +8,20 @@ use std::{
 use async_trait::async_trait;
 use breeze_rollover::{
     catalog::Secret,
-    clock::{Clock, ManualClock, SystemClock},
+    clock::{Clock, ManualClock, SystemClock, Timestamp},
     embed::Database,
-    keyring::KeychainHandle,
-    operator::{Notice, Notify, NotifyError},
-    rollover::Phase,
+    keyring::{KeychainHandle, sources::Environment},
+    material::Material,
+    operator::{Notice, Notify, NotifyError, Request},
+    provider::{Provider, ProviderError},
+    rollover::{Mode, Phase},
     schedule::Due,
     store::AuditRecord,
     token::Lifetimes,
 };
 use serde_json::json;
 
-use crate::support::app::{TestApp, on_both_databases, setup};
+use crate::support::app::{TestApp, on_both_databases, request, setup, variables};
 
 /// Keeps what it is told; the first time in vain.
 #[derive(Debug, Default)]
@@ -145,7 +147,46 @@ async fn what_is_due_rolls_over_by_itself_one_at_a_time_within_the_window(databa
     app.rollovers.leave().await;
 }
 
+/// A provider whose credentials an operator revokes, and says so.
+#[derive(Debug)]
+struct Outside;
+
+#[async_trait]
+impl Provider for Outside {
+    fn secret(&self) -> Secret {
+        Secret::AnthropicApiKey
+    }
+
+    async fn probe(&self, _: &Material) -> Result<String, ProviderError> {
+        Ok("it answers".to_owned())
+    }
+}
+
+async fn a_credential_that_nobody_revokes_keeps_nothing_from_rolling_over(database: Database) {
+    let now = SystemClock.now().as_seconds();
+    let midnight = Timestamp::from_seconds(now - now.rem_euclid(86_400));
+    let clock = Arc::new(ManualClock::at(midnight.plus(Duration::from_secs(12 * 3600))));
+    let values = [("ANTHROPIC_API_KEY", "sk-ant-of-before-0123456789")];
+    let environment = Environment::given(variables().into_iter().chain(values));
+    let join = setup(&database).clock(clock.clone()).environment(environment);
+    let join = join.provider(Arc::new(Outside)).automatic("02:00-03:00".parse().unwrap());
+    let app = TestApp::join(join, database.clone()).await;
+    let value = Some("sk-ant-of-now-0123456789".into());
+    let ask = Request { value, ..request(Secret::AnthropicApiKey, Mode::Graceful) };
+    let forgotten = app.begin(ask).await.unwrap();
+    app.blocked(forgotten.id, "/revoked").await;
+
+    // 02:30 of a day on which signing secrets are due.
+    clock.advance(120 * DAY + Duration::from_secs(14 * 3600 + 1800));
+    let began = awaited(&database, "schedule.begin", 1).await;
+    assert_eq!(began[0].result, "success", "{began:?}");
+    assert_eq!(began[0].resource_name.as_deref(), Some("JWT_SECRET"), "{began:?}");
+    assert_eq!(app.rollover(forgotten.id).await.phase, Phase::Promoted);
+    app.rollovers.leave().await;
+}
+
 on_both_databases!(
+    a_credential_that_nobody_revokes_keeps_nothing_from_rolling_over,
     of_many_replicas_one_looks_at_the_schedule_each_day,
     what_is_due_rolls_over_by_itself_one_at_a_time_within_the_window,
 );

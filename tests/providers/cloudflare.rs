@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex},
+    time::{Duration, Instant},
 };
 
 use axum::{
@@ -13,19 +14,21 @@ use axum::{
     routing::{get, post, put},
 };
 use breeze_rollover::{
+    catalog::Secret,
     embed::Database,
-    operator::Request,
+    operator::{Check, Refusal, Request},
     provider::{
-        Current, Held, Trust,
+        Current, Held, Limits, Trust,
         cloudflare::{Cloudflare, Zone},
     },
-    rollover::Phase,
+    rollover::{Mode, Phase},
+    store::Actor,
 };
 use serde_json::{Value, json};
 
 use crate::{
     promises::{rollover, start},
-    site::{Site, World, limits, locked},
+    site::{Mood, Site, World, limits, locked},
     support::app::{on_both_databases, request},
 };
 
@@ -205,9 +208,13 @@ async fn sign(State(account): Known, headers: HeaderMap, Json(asked): Json<Value
 }
 
 async fn world_of(account: Arc<Account>) -> (World, Arc<Cloudflare>) {
+    world_within(limits(), account).await
+}
+
+async fn world_within(limits: Limits, account: Arc<Account>) -> (World, Arc<Cloudflare>) {
     let site = site(&account).await;
     let address = site.address.parse().unwrap();
-    let provider = Arc::new(Cloudflare::new(address, &Trust::public(), limits(), ZONE));
+    let provider = Arc::new(Cloudflare::new(address, &Trust::public(), limits, ZONE));
     let world = World {
         provider: provider.clone(),
         site: Some(site),
@@ -234,6 +241,9 @@ on_both_databases!(
     what_a_token_may_not_do_is_left_to_an_operator,
     a_copy_that_was_lost_on_the_way_is_not_left_over,
     a_provider_that_dies_before_the_end_blocks_its_own_rollover_alone,
+    a_provider_that_hangs_holds_up_nobody_else,
+    nothing_goes_back_to_a_token_that_may_be_deleted,
+    a_token_that_is_not_deleted_after_all_may_come_back,
 );
 
 async fn a_token_is_made_used_and_the_old_one_deleted(database: Database) {
@@ -245,7 +255,7 @@ async fn a_token_is_made_used_and_the_old_one_deleted(database: Database) {
     zone.run(sign).await.unwrap();
     let old = locked(&account.tokens).keys().next().unwrap().clone();
 
-    let without_value = request(world.provider.secret(), breeze_rollover::rollover::Mode::Graceful);
+    let without_value = request(world.provider.secret(), Mode::Graceful);
     let begun = app.begin(without_value).await.unwrap();
     app.reaches(begun.id, Phase::Retired).await;
     zone.run(sign).await.unwrap();
@@ -277,6 +287,22 @@ async fn what_a_token_may_not_do_is_left_to_an_operator(database: Database) {
     let begun = app.begin(rollover(&world, NEW)).await.unwrap();
     app.blocked(begun.id, "delete the old one at Cloudflare").await;
     assert_eq!(locked(&account.tokens).len(), 2, "nothing is deleted behind anyone's back");
+
+    // It is asked once a minute, however often the rollover is looked at.
+    let (site, operator) = (world.site.as_ref().unwrap(), app.rollovers.operator());
+    let calls = site.calls();
+    tokio::time::sleep(Duration::from_secs(7)).await;
+    assert_eq!(site.calls(), calls);
+
+    // Deleted by hand, and not said so: nothing goes back to it.
+    locked(&account.tokens).retain(|_, token| token.value != OLD);
+    let refused = operator.roll_back(begun.id, Actor::System, "a test").await.unwrap_err();
+    assert!(matches!(refused, Refusal::Dead(_)), "{refused:?}");
+    assert!(refused.to_string().contains("Invalid API Token"), "{refused}");
+    operator.resume(begun.id, Actor::System, "see for yourself").await.unwrap();
+    let retired = app.reaches(begun.id, Phase::Retired).await;
+    let shown = retired.report.unwrap()["revocation"]["shown"].to_string();
+    assert!(shown.contains("Cloudflare knows the old token no more"), "{shown}");
 }
 
 /// The process died when the provider had made a token, and before it was stored.
@@ -298,8 +324,6 @@ async fn a_copy_that_was_lost_on_the_way_is_not_left_over(database: Database) {
 }
 
 async fn a_provider_that_dies_before_the_end_blocks_its_own_rollover_alone(database: Database) {
-    use crate::site::Mood;
-    use breeze_rollover::{catalog::Secret, rollover::Mode};
     let account = Account::with(&[(OLD, EVERYTHING), (NEW, EVERYTHING)]);
     let (world, provider) = world_of(Arc::clone(&account)).await;
     let app = start(database, &world).await;
@@ -322,4 +346,98 @@ async fn a_provider_that_dies_before_the_end_blocks_its_own_rollover_alone(datab
     site.is(Mood::Well);
     app.reaches(begun.id, Phase::Retired).await;
     assert_eq!(locked(&account.tokens).len(), 1);
+}
+
+/// With the limits of production, on two replicas, for longer than a task may wait.
+async fn a_provider_that_hangs_holds_up_nobody_else(database: Database) {
+    let account = Account::with(&[(OLD, EVERYTHING), (NEW, EVERYTHING)]);
+    let (world, provider) = world_within(Limits::default(), Arc::clone(&account)).await;
+    let app = start(database.clone(), &world).await;
+    let _another = start(database, &world).await;
+    let (site, operator) = (world.site.as_ref().unwrap(), app.rollovers.operator());
+    let zone = Current::new(provider, app.rollovers.replica().keychain());
+    let held = zone.client().unwrap();
+    let begun = app.begin(rollover(&world, NEW)).await.unwrap();
+    app.blocked(begun.id, "in flight").await;
+    site.is(Mood::Hanging);
+    let calls = site.calls();
+    drop(held);
+    app.reaches(begun.id, Phase::Promoted).await;
+
+    let hangs = Instant::now();
+    let mut others = 0;
+    while hangs.elapsed() < Duration::from_secs(50) {
+        let signing = Request { alongside: true, ..request(Secret::JwtSecret, Mode::Graceful) };
+        let other = app.begin(signing).await.unwrap();
+        let asked = Instant::now();
+        app.reaches(other.id, Phase::Retired).await;
+        assert!(asked.elapsed() < Duration::from_secs(20), "{:?}", asked.elapsed());
+        // A replica may lag for a moment behind what has just ended; tasks are taken.
+        let mut ailments = operator.ailments().await.unwrap();
+        while !ailments.is_empty() {
+            assert!(ailments.iter().all(|it| it.check == Check::Replicas), "{ailments:?}");
+            assert!(asked.elapsed() < Duration::from_secs(30), "{ailments:?}");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            ailments = operator.ailments().await.unwrap();
+        }
+        others += 1;
+    }
+    assert!(others > 2, "{others}");
+    // Three tries of ten seconds each, five seconds, and three more.
+    let calls = site.calls() - calls;
+    assert!((4..=6).contains(&calls), "{calls}");
+    assert_eq!(locked(&account.tokens).len(), 2, "the old token has its power still");
+
+    // It is asked at this moment, and whoever deletes the token by hand waits for nothing.
+    let said = Instant::now();
+    operator.revoked(begun.id, Actor::System, "deleted in the console").await.unwrap();
+    app.reaches(begun.id, Phase::Retired).await;
+    assert!(said.elapsed() < Duration::from_secs(8), "{:?}", said.elapsed());
+}
+
+async fn nothing_goes_back_to_a_token_that_may_be_deleted(database: Database) {
+    let account = Account::with(&[(OLD, EVERYTHING), (NEW, EVERYTHING)]);
+    let (world, _) = world_of(Arc::clone(&account)).await;
+    let app = start(database, &world).await;
+    let (site, operator) = (world.site.as_ref().unwrap(), app.rollovers.operator());
+    site.gate.shut_for("DELETE /user/tokens");
+    let begun = app.begin(rollover(&world, NEW)).await.unwrap();
+    // Deleted, and not yet told.
+    site.gate.reached().await;
+    site.is(Mood::Hanging);
+    assert_eq!(locked(&account.tokens).len(), 1);
+    let refused = operator.roll_back(begun.id, Actor::System, "a test").await.unwrap_err();
+    assert!(matches!(refused, Refusal::Revoking(_)), "{refused:?}");
+    // Nor once the answer is lost, nor while nobody asks.
+    app.blocked(begun.id, "no answer in time").await;
+    operator.pause(begun.id, Actor::System, "a test").await.unwrap();
+    let refused = operator.roll_back(begun.id, Actor::System, "a test").await.unwrap_err();
+    assert!(matches!(refused, Refusal::Revoking(_)), "{refused:?}");
+    assert!(refused.to_string().contains("wait until it has answered"), "{refused}");
+
+    site.is(Mood::Well);
+    operator.resume(begun.id, Actor::System, "a test").await.unwrap();
+    let retired = app.reaches(begun.id, Phase::Retired).await;
+    assert_eq!((retired.revoking_at, retired.asked_by), (None, None));
+    let primary = app.key_state(world.provider.secret(), retired.to_key.as_ref().unwrap()).await;
+    assert_eq!(primary, breeze_rollover::keyring::KeyState::Primary);
+}
+
+/// The provider does not answer at first, and then that it does not do it.
+async fn a_token_that_is_not_deleted_after_all_may_come_back(database: Database) {
+    let account = Account::with(&[(OLD, EVERYTHING), (NEW, &["ssl"])]);
+    let (world, _) = world_of(Arc::clone(&account)).await;
+    let app = start(database, &world).await;
+    let (site, operator) = (world.site.as_ref().unwrap(), app.rollovers.operator());
+    site.gate.shut_for("DELETE /user/tokens");
+    let begun = app.begin(rollover(&world, NEW)).await.unwrap();
+    site.gate.reached().await;
+    let refused = operator.roll_back(begun.id, Actor::System, "a test").await.unwrap_err();
+    assert!(matches!(refused, Refusal::Revoking(_)), "{refused:?}");
+    site.gate.open();
+    let waits = app.blocked(begun.id, "delete the old one at Cloudflare").await;
+    assert_eq!(waits.revoking_at, None, "it has not done it");
+    operator.roll_back(begun.id, Actor::System, "a test").await.unwrap();
+    app.reaches(begun.id, Phase::RolledBack).await;
+    assert_eq!(locked(&account.tokens).len(), 2);
 }

@@ -1,13 +1,14 @@
 //! What holds of every provider, on both databases.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use breeze_rollover::{
     embed::Database,
     keyring::{KeyState, sources::Environment},
     operator::{Refusal, Request},
-    rollover::{Mode, Phase, Rollover},
-    store::Actor,
+    rollover::{Blocker, Mode, Phase, Rollover},
+    store::{Actor, step::Step},
+    worker::Next,
 };
 
 use crate::{
@@ -26,6 +27,8 @@ macro_rules! promises_of {
                 a_provider_that_gives_no_good_answer_changes_nothing,
                 a_dry_run_tries_the_value_and_changes_nothing,
                 a_new_credential_takes_over_and_the_old_one_is_revoked,
+                a_hard_rollover_goes_to_its_end,
+                after_promotion_the_old_credential_comes_back,
             );
         }
     )*};
@@ -68,6 +71,12 @@ async fn a_value_that_the_provider_refuses_changes_nothing(database: Database, w
     let given_up = app.reaches(begun.id, Phase::Abandoned).await;
     let told = given_up.blocked_by.clone().unwrap();
     assert!(told.starts_with("the provider refused the credential: "), "{told}");
+    assert_left_behind(&given_up);
+    let entries = app.database.store().audit(None, 200).await.unwrap();
+    let mut entries = entries.iter().filter(|entry| entry.action == "rollover.probe");
+    let (tried, other) = (entries.next().unwrap(), entries.next());
+    assert_eq!((tried.resource_id, &*tried.result), (Some(given_up.id.0), "failure"));
+    assert!(other.is_none(), "it is told once: {other:?}");
     nothing_has_changed(&app, &world, Some(given_up)).await;
 }
 
@@ -111,23 +120,87 @@ async fn a_dry_run_tries_the_value_and_changes_nothing(database: Database, world
 }
 
 async fn a_new_credential_takes_over_and_the_old_one_is_revoked(database: Database, world: World) {
-    let app = start(database, &world).await;
+    goes_to_its_end(database, &world, Mode::Graceful).await;
+}
+
+async fn a_hard_rollover_goes_to_its_end(database: Database, world: World) {
+    goes_to_its_end(database, &world, Mode::Hard).await;
+}
+
+async fn goes_to_its_end(database: Database, world: &World, mode: Mode) {
+    let app = start(database, world).await;
     let secret = world.provider.secret();
-    let begun = app.begin(rollover(&world, &world.new)).await.unwrap();
+    let begun = app.begin(Request { mode, ..rollover(world, &world.new) }).await.unwrap();
     if !world.revokes {
         app.blocked(begun.id, "/revoked").await;
-        assert_eq!(app.key_state(secret, &begun.from_key).await, KeyState::Retiring);
-        app.rollovers
-            .operator()
-            .revoked(begun.id, Actor::System, "deleted in the console")
-            .await
-            .unwrap();
+        let old = match mode {
+            Mode::Graceful => KeyState::Retiring,
+            Mode::Hard => KeyState::Retired,
+        };
+        assert_eq!(app.key_state(secret, &begun.from_key).await, old);
+        let operator = app.rollovers.operator();
+        let said = Instant::now();
+        operator.revoked(begun.id, Actor::System, "deleted in the console").await.unwrap();
+        app.reaches(begun.id, Phase::Retired).await;
+        assert!(said.elapsed() < Duration::from_secs(10), "it is looked at at once");
     }
     let retired = app.reaches(begun.id, Phase::Retired).await;
     let new = retired.to_key.clone().unwrap();
     assert_eq!(app.key_state(secret, &new).await, KeyState::Primary);
     assert_eq!(app.key_state(secret, &retired.from_key).await, KeyState::Retired);
-    assert_tells_no_secret(&world, &format!("{retired:?} {}", trail(&app).await));
+    // The report has what was shown on the way.
+    let report = retired.report.clone().unwrap();
+    let (trial, revocation) = (&report["trial"], &report["revocation"]);
+    assert!(trial["at"].is_number() && !trial["shown"].as_str().unwrap().is_empty(), "{report}");
+    assert!(revocation["at"].is_number() && revocation["by"] == "system", "{report}");
+    let shown = revocation["shown"].as_str().unwrap();
+    assert_eq!(shown == "deleted in the console", !world.revokes, "{report}");
+    assert!(report["leftBehind"].is_null() && report["seconds"].is_number(), "{report}");
+    assert_tells_no_secret(world, &format!("{retired:?} {}", trail(&app).await));
+}
+
+async fn after_promotion_the_old_credential_comes_back(database: Database, world: World) {
+    let app = start(database, &world).await;
+    let secret = world.provider.secret();
+    let gate = world.site.as_ref().filter(|_| world.revokes).map(|site| &site.gate);
+    if let Some(gate) = gate {
+        gate.shut_for("");
+    }
+    let begun = app.begin(rollover(&world, &world.new)).await.unwrap();
+    // Whoever holds a keychain from before the promotion keeps the old one from being revoked.
+    let held = match gate {
+        Some(gate) => {
+            gate.reached().await;
+            let held = app.rollovers.replica().keychain().load_full();
+            gate.open();
+            app.reaches(begun.id, Phase::Promoted).await;
+            Some(held)
+        }
+        None => {
+            app.blocked(begun.id, "/revoked").await;
+            None
+        }
+    };
+    let operator = app.rollovers.operator();
+    operator.roll_back(begun.id, Actor::System, "a test").await.unwrap();
+    drop(held);
+    let rolled_back = app.reaches(begun.id, Phase::RolledBack).await;
+    assert_left_behind(&rolled_back);
+    nothing_has_changed(&app, &world, Some(rolled_back)).await;
+    let custody = app.database.store().custody().await.unwrap();
+    let primary = custody.keys.iter().find(|k| k.secret == secret && k.id == begun.from_key);
+    assert_eq!(primary.unwrap().state, KeyState::Primary);
+}
+
+/// A new credential that was not kept has its power at the provider, and the report says
+/// how to take it away.
+#[track_caller]
+fn assert_left_behind(ended: &Rollover) {
+    let report = ended.report.as_ref().unwrap();
+    let left = &report["leftBehind"];
+    assert_eq!(left["key"], ended.to_key.as_ref().unwrap().as_str(), "{report}");
+    let by_hand = ended.secret.entry().revoked_by_hand;
+    assert!(left["told"].as_str().unwrap().ends_with(by_hand), "{report}");
 }
 
 /// The old credential is primary as before, and nobody tells a secret.
@@ -172,4 +245,19 @@ async fn a_process_that_does_not_know_the_provider_spoils_nothing(database: Data
     let aware = start(database, &world).await;
     aware.rollovers.operator().worker().drive(begun.id).await.unwrap();
     aware.blocked(begun.id, "/revoked").await;
+
+    // Nor does it talk over what the provider has said.
+    aware.rollovers.stop_work().await;
+    let asked = aware.rollover(begun.id).await;
+    let step = Step {
+        rollover: &asked,
+        from_state: KeyState::Retiring,
+        actor: Actor::System,
+        because: "a test",
+        now: asked.updated_at,
+    };
+    aware.database.store().commit(&step.ask_again()).await.unwrap();
+    let next = unaware.rollovers.operator().worker().drive(begun.id).await.unwrap();
+    assert!(matches!(next, Next::After(_, Blocker::NotSetUp)), "{next:?}");
+    assert_eq!(unaware.rollover(begun.id).await.blocked_by, asked.blocked_by);
 }

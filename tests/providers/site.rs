@@ -1,7 +1,10 @@
 //! A provider's API on the loopback interface, and the moods that it may be in.
 
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -43,6 +46,7 @@ pub struct Site {
     pub address: String,
     pub mood: Arc<Mutex<Mood>>,
     pub gate: Arc<Gate>,
+    calls: Arc<AtomicU64>,
     server: JoinHandle<()>,
 }
 
@@ -87,12 +91,18 @@ pub fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 impl Site {
     pub async fn start(router: Router) -> Self {
         let (mood, gate) = (Arc::new(Mutex::new(Mood::Well)), Arc::<Gate>::default());
-        let moods = (Arc::clone(&mood), Arc::clone(&gate));
+        let calls = Arc::<AtomicU64>::default();
+        let moods = (Arc::clone(&mood), Arc::clone(&gate), Arc::clone(&calls));
         let router = router.layer(from_fn_with_state(moods, answer));
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let address = format!("http://{}", listener.local_addr().unwrap());
         let server = tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
-        Self { address, mood, gate, server }
+        Self { address, mood, gate, calls, server }
+    }
+
+    /// How often it was called.
+    pub fn calls(&self) -> u64 {
+        self.calls.load(Ordering::Relaxed)
     }
 
     pub fn is(&self, mood: Mood) {
@@ -107,10 +117,11 @@ impl Drop for Site {
 }
 
 async fn answer(
-    State((mood, gate)): State<(Arc<Mutex<Mood>>, Arc<Gate>)>,
+    State((mood, gate, calls)): State<(Arc<Mutex<Mood>>, Arc<Gate>, Arc<AtomicU64>)>,
     request: Request,
     next: Next,
 ) -> Response {
+    calls.fetch_add(1, Ordering::Relaxed);
     let asked = format!("{} {}", request.method(), request.uri().path());
     let mood = *locked(&mood);
     match mood {

@@ -22,6 +22,7 @@ on_both_databases!(
     killed_while_the_provider_makes_a_token,
     killed_while_the_provider_is_probed,
     killed_while_the_provider_deletes_the_old_token,
+    killed_between_the_deletion_and_its_record,
     what_is_not_set_up_says_so,
 );
 
@@ -143,6 +144,27 @@ async fn killed_while_the_provider_is_probed(db: Db) {
 
 async fn killed_while_the_provider_deletes_the_old_token(db: Db) {
     killed_while(db, "DELETE /user/tokens", Some(cloudflare::NEW)).await;
+}
+
+/// Whoever wants the old token back then is refused: it is dead, though nobody has noted it.
+async fn killed_between_the_deletion_and_its_record(db: Db) {
+    let account = Account::with(&[(cloudflare::OLD, EVERYTHING), (cloudflare::NEW, EVERYTHING)]);
+    let (api, site) = zone(db, &account).await;
+    site.gate.shut_for("DELETE /user/tokens");
+    let id = api.begin("CLOUDFLARE_API_TOKEN", Some(cloudflare::NEW.to_owned())).await;
+    site.gate.reached().await;
+    site.gate.shut_for("/user/tokens/verify");
+    let api = api.kill_and_start_again().await;
+    assert_eq!(locked(&account.tokens).len(), 1);
+    let back = json!({ "reason": "the new one is no good" });
+    let back = api.admin.post(&format!("/admin/rollovers/{id}/roll-back"), back).await;
+    let refused = back.expect(409);
+    assert_eq!(refused["code"], "wrong_phase");
+    assert!(refused["detail"].as_str().unwrap().contains("may have done so"), "{refused}");
+    site.gate.open();
+    api.is_retired(&id).await;
+    api.admin.post("/api/v1/client-certificates", json!({ "csr": CSR })).await.expect(201);
+    api.end(&[cloudflare::OLD, cloudflare::NEW]).await;
 }
 
 async fn what_is_not_set_up_says_so(db: Db) {

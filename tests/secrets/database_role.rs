@@ -159,6 +159,12 @@ async fn a_second_role_takes_over_under_traffic_and_the_old_one_is_ended() {
     };
     assert!(told("rollover.probe").contains("has the rights of the present one"));
     assert!(told("rollover.revoke").contains("has no password any more"));
+    let report = served.admin.get(&path_of(&rollover)).await.expect(200)["report"].clone();
+    let shown = report["revocation"]["shown"].as_str().unwrap();
+    let left = format!("no connection of role {} is left; ", on.role.name);
+    assert!(shown.starts_with(&left) && shown.contains("has no password any more"), "{report}");
+    let shown = report["trial"]["shown"].as_str().unwrap();
+    assert!(shown.contains("has the rights of the present one"), "{report}");
     let log = on.served.process.terminate().await.stderr;
     assert!(!log.contains("ERROR"), "{log}");
     for role in [&on.role, &second] {
@@ -274,7 +280,9 @@ async fn a_role_that_others_use_still_is_not_ended_until_they_have_left() {
         .post(&format!("{path}/roll-back"), json!({ "reason": "a test" }))
         .await
         .expect(200);
-    served.reaches(&rollover, "rolled_back").await;
+    let rolled_back = served.reaches(&rollover, "rolled_back").await;
+    let left = rolled_back["report"]["leftBehind"]["told"].as_str().unwrap();
+    assert!(left.contains("has its power") && left.contains("ALTER ROLE"), "{rolled_back}");
     assert!(on.connections(&on.role.name).await > 1);
     sqlx::PgPool::connect(&second.url).await.expect("nobody revoked the new one");
 }

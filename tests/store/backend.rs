@@ -4,7 +4,7 @@ use breeze_rollover::{
     catalog::Secret,
     clock::Timestamp,
     envelope::Target,
-    ids::{KeyId, RolloverId},
+    ids::{KeyId, ReplicaId, RolloverId},
     keyring::{KeyState, Origin},
     rollover::{Mode, Phase, Rollover},
     store::{
@@ -265,6 +265,9 @@ pub(crate) fn rollover(secret: Secret) -> Rollover {
         accept_quarantined: false,
         accept_loss: false,
         probed_at: None,
+        ask_at: Some(at(7)),
+        asked_by: Some(ReplicaId::new()),
+        revoking_at: Some(at(8)),
         revoked_at: None,
         report: None,
         cut_off: None,

@@ -10,7 +10,7 @@ use crate::{
     clock::Timestamp,
     incident::{Affected, CutOffOf, Incident, Progress, Report, Step, Told},
     rollover::{Phase, Rollover},
-    store::{AuditRecord, step::MAKING},
+    store::AuditRecord,
 };
 
 /// Entries of the audit trail that a report shows of each kind, at most.
@@ -69,7 +69,7 @@ impl Operator {
     /// Rows that a rollover has rewrapped, in all its passes.
     async fn rows_rewrapped(&self, view: &RolloverView) -> Result<u64, Refusal> {
         let mut rows = 0;
-        for pass in MAKING + 1..=view.rollover.pass {
+        for pass in 1..=view.rollover.pass {
             let pass = self.worker.replica().store().pass(view.rollover.id, pass).await?;
             rows += pass.map_or(0, |pass| pass.rewrapped);
         }

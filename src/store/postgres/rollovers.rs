@@ -29,9 +29,9 @@ const INSERT: &str = "
         (id, secret, mode, dry_run, phase, revision, paused_at, reason, requested_by,
          from_key, to_key, created_at, updated_at, settled_at, target, pass,
          max_rows_per_second, blocked_by, accept_quarantined, report, cut_off,
-         accept_loss, probed_at, revoked_at, slot)
+         accept_loss, probed_at, revoked_at, ask_at, asked_by, revoking_at, slot)
     VALUES ($1::uuid, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16,
-            $17, $18, $19, $20::jsonb, $21::jsonb, $22, $23, $24, $25)";
+            $17, $18, $19, $20::jsonb, $21::jsonb, $22, $23, $24, $25, $26, $27, $28)";
 
 /// The row whole, if its revision is one below. Served by the primary key.
 const REPLACE: &str = "
@@ -40,7 +40,8 @@ const REPLACE: &str = "
         reason = $8, requested_by = $9, from_key = $10, to_key = $11, created_at = $12,
         updated_at = $13, settled_at = $14, target = $15, pass = $16,
         max_rows_per_second = $17, blocked_by = $18, accept_quarantined = $19,
-        report = $20::jsonb, cut_off = $21::jsonb, accept_loss = $22, probed_at = $23, revoked_at = $24
+        report = $20::jsonb, cut_off = $21::jsonb, accept_loss = $22, probed_at = $23, revoked_at = $24,
+        ask_at = $25, asked_by = $26, revoking_at = $27
     WHERE id = $1::uuid AND revision = $6 - 1";
 
 /// One rollover. Served by the primary key.
@@ -48,7 +49,7 @@ const ONE: &str = "
     SELECT id::text, secret, mode, dry_run, phase, revision, paused_at, reason, requested_by,
            from_key, to_key, created_at, updated_at, settled_at, target, pass,
            max_rows_per_second, blocked_by, accept_quarantined, report::text, cut_off::text,
-           accept_loss, probed_at, revoked_at
+           accept_loss, probed_at, revoked_at, ask_at, asked_by, revoking_at
     FROM rollover.rollover
     WHERE id = $1";
 
@@ -57,7 +58,7 @@ const PAGE: &str = "
     SELECT id::text, secret, mode, dry_run, phase, revision, paused_at, reason, requested_by,
            from_key, to_key, created_at, updated_at, settled_at, target, pass,
            max_rows_per_second, blocked_by, accept_quarantined, report::text, cut_off::text,
-           accept_loss, probed_at, revoked_at
+           accept_loss, probed_at, revoked_at, ask_at, asked_by, revoking_at
     FROM rollover.rollover
     WHERE id < $1
     ORDER BY rollover.id DESC
@@ -68,7 +69,7 @@ const ACTIVE: &str = "
     SELECT id::text, secret, mode, dry_run, phase, revision, paused_at, reason, requested_by,
            from_key, to_key, created_at, updated_at, settled_at, target, pass,
            max_rows_per_second, blocked_by, accept_quarantined, report::text, cut_off::text,
-           accept_loss, probed_at, revoked_at
+           accept_loss, probed_at, revoked_at, ask_at, asked_by, revoking_at
     FROM rollover.rollover
     WHERE active
     ORDER BY rollover.id";
@@ -78,7 +79,7 @@ const AWAITING_CUT_OFF: &str = "
     SELECT id::text, secret, mode, dry_run, phase, revision, paused_at, reason, requested_by,
            from_key, to_key, created_at, updated_at, settled_at, target, pass,
            max_rows_per_second, blocked_by, accept_quarantined, report::text, cut_off::text,
-           accept_loss, probed_at, revoked_at
+           accept_loss, probed_at, revoked_at, ask_at, asked_by, revoking_at
     FROM rollover.rollover
     WHERE cut_off IS NOT NULL AND cut_off ->> 'at' IS NULL
     ORDER BY rollover.id";
@@ -136,7 +137,7 @@ pub(super) async fn replace(
     expect_rows(replaced.rows_affected(), 1)
 }
 
-/// `statement` with $1 to $24 as [`INSERT`] and [`REPLACE`] number them.
+/// `statement` with $1 to $27 as [`INSERT`] and [`REPLACE`] number them.
 fn bound(statement: &'static str, rollover: &Rollover) -> Query<'static, Postgres, PgArguments> {
     let row = RolloverRow::from(rollover);
     sqlx::query(statement)
@@ -164,4 +165,7 @@ fn bound(statement: &'static str, rollover: &Rollover) -> Query<'static, Postgre
         .bind(row.accept_loss)
         .bind(row.probed_at)
         .bind(row.revoked_at)
+        .bind(row.ask_at)
+        .bind(row.asked_by)
+        .bind(row.revoking_at)
 }
