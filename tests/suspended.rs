@@ -197,6 +197,12 @@ async fn a_process_that_is_stopped_in_the_middle_of_a_change_costs_nobody_the_le
     let id: RolloverId = begun["id"].as_str().unwrap().parse().unwrap();
     let phase = async || opened.store().rollover(id).await.unwrap().unwrap().phase;
     let give_up = format!("/admin/rollovers/{id}/roll-back");
+    let staged = async {
+        while phase().await != Phase::Staged {
+            sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(Duration::from_secs(60), staged).await.expect("it begins");
 
     let Db::Postgres(own) = &db else { unreachable!("it is PostgreSQL's") };
     let pool = own.pool().await;
@@ -246,7 +252,7 @@ async fn a_process_that_is_stopped_in_the_middle_of_a_change_costs_nobody_the_le
 
     stopped.signal("CONT").await;
     let answer = asked.await.unwrap().unwrap();
-    assert!(answer.status.is_server_error(), "{answer:?}");
+    assert_eq!(answer.status, 503, "{answer:?}");
     let recovers = async {
         while client.get("/ready").await.status != 200 {
             sleep(Duration::from_millis(50)).await;

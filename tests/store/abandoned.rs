@@ -158,7 +158,9 @@ async fn a_change_that_nobody_goes_on_with_holds_up_the_next_one_alone_and_not_f
         renewals += 1;
     }
     assert!(renewals > 0, "it was not stopped in the middle");
-    let next = timeout(HOLD + MOMENT - began.elapsed(), next).await.expect("for how long?");
+    let next = timeout((HOLD + MOMENT).saturating_sub(began.elapsed()), next)
+        .await
+        .expect("for how long?");
     assert_eq!(next.unwrap().unwrap(), Committed::Done(Epoch(2)), "nothing else was done");
 
     let late = stopped.goes_on();
@@ -177,9 +179,12 @@ async fn an_entry_that_nobody_goes_on_with_holds_up_nobody(on: impl Server) {
     };
     timeout(MOMENT, told).await.expect("the chain is nobody's before the commit");
     assert_eq!(sessions(&on, ABANDONED).await, 1, "it was not stopped in the middle");
-    while sessions(&on, ABANDONED).await == 1 {
-        sleep(Duration::from_millis(50)).await;
-    }
+    let ends = async {
+        while sessions(&on, ABANDONED).await == 1 {
+            sleep(Duration::from_millis(50)).await;
+        }
+    };
+    timeout(HOLD + MOMENT, ends).await.expect("the server ends it");
     let late = stopped.goes_on();
     assert!(late.is_err(), "{late:?}");
     assert_eq!(on.store().audit(None, 10).await.unwrap().len(), 2);
