@@ -265,6 +265,7 @@ async fn who_wants_the_old_key_back_takes_back_that_it_is_cut_off(database: Data
 }
 
 on_both_databases!(
+    and behind a pooler:
     nothing_is_cut_off_before_every_replica_has_acknowledged,
     a_replica_that_is_silent_is_cut_off_when_its_lease_runs_out,
     a_graceful_rollover_is_cut_off_after_its_end,

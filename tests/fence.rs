@@ -233,6 +233,38 @@ impl Script for Hangs {
     }
 }
 
+/// What a replica has counted never reaches the database: somebody holds a lock there.
+#[derive(Debug)]
+struct NeverCounts;
+
+#[async_trait]
+impl Script for NeverCounts {
+    async fn before(&self, call: Call<'_>) -> Result<(), StoreError> {
+        if matches!(call, Call::SettleSeals) {
+            std::future::pending::<()>().await;
+        }
+        Ok(())
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_hangs_beside_the_renewals_does_not_cost_the_lease() {
+    const LEASE: Duration = Duration::from_secs(3);
+    let file = support::sqlite::file();
+    let database = Database::connect(&file.url(), 8).await.unwrap();
+    database.migrate().await.unwrap();
+    let store = Double::on(database.store(), Arc::new(NeverCounts));
+    let process = ByHand::join_for(store, LEASE).await.unwrap();
+    let replica = Arc::clone(process.worker.replica());
+    let running = tokio::spawn(Arc::clone(&replica).run(std::future::pending()));
+    let began = std::time::Instant::now();
+    while began.elapsed() < 3 * LEASE {
+        seal(&replica.keychain().load()).expect("its lease runs");
+        tokio::time::sleep(LEASE / 100).await;
+    }
+    running.abort();
+}
+
 /// How often the process told that it fences itself, and that it serves.
 fn told(traces: &traces::Traces) -> (usize, usize) {
     let text = traces.text();
@@ -280,6 +312,7 @@ async fn a_process_recovers_from_a_connection_that_hangs_and_tells_each_turn_onc
 }
 
 on_both_databases!(
+    and behind a pooler:
     a_straggler_makes_nothing_with_the_keys_of_before,
     a_straggler_is_back_with_the_newest_keys_at_once,
     a_renewal_without_an_answer_counts_for_nothing,

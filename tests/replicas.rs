@@ -90,6 +90,7 @@ async fn an_operator_sees_who_is_there_and_who_is_not(database: Database) {
 }
 
 on_both_databases!(
+    and behind a pooler:
     an_operator_sees_what_is_awaited_from_whom,
     an_operator_sees_who_is_there_and_who_is_not,
 );

@@ -107,6 +107,7 @@ async fn a_worker_with_the_keys_of_before_proves_nothing(database: Database) {
 }
 
 on_both_databases!(
+    and behind a pooler:
     a_replica_that_joins_meanwhile_never_serves_with_the_keys_of_before,
     a_request_without_the_new_key_holds_up_its_promotion,
     a_worker_with_the_keys_of_before_proves_nothing,

@@ -14,7 +14,7 @@ use http::Method;
 use serde_json::{Value, json};
 use support::{
     breeze_api::Process,
-    deployment::{Db, Opened, administrator, on_both_databases},
+    deployment::{Db, Opened, administrator, on_both_databases, on_postgres},
     free_port,
     http::{Answer, Client},
 };
@@ -181,3 +181,88 @@ async fn a_process_that_was_stopped_past_its_lease_makes_nothing_with_old_keys(d
 }
 
 on_both_databases!(a_process_that_was_stopped_past_its_lease_makes_nothing_with_old_keys);
+
+/// It is in the middle of giving a rollover up, and has locked what every change locks.
+async fn a_process_that_is_stopped_in_the_middle_of_a_change_costs_nobody_the_lease(db: Db) {
+    db.migrate().await;
+    let opened = db.open().await;
+    let (stopped, client) = start(&db).await;
+    let (other, other_client) = start(&db).await;
+    let admin = administrator(&client, &stopped.stdout()).await;
+    let other_admin = other_client.bearing(admin.bearer().unwrap());
+    // It keeps the keys of before, so that the new one stays staged.
+    let in_flight = other_admin.begin(VARIABLES, variable("in flight")).await;
+    let body = json!({ "secret": "APP_ENCRYPTION_KEY", "mode": "graceful", "reason": "a test" });
+    let begun = admin.post("/admin/rollovers", body).await.expect(202);
+    let id: RolloverId = begun["id"].as_str().unwrap().parse().unwrap();
+    let phase = async || opened.store().rollover(id).await.unwrap().unwrap().phase;
+    let give_up = format!("/admin/rollovers/{id}/roll-back");
+    let staged = async {
+        while phase().await != Phase::Staged {
+            sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(Duration::from_secs(60), staged).await.expect("it begins");
+
+    let Db::Postgres(own) = &db else { unreachable!("it is PostgreSQL's") };
+    let pool = own.pool().await;
+    let sessions = async |are: &str| {
+        let its = "query LIKE '%UPDATE rollover.key SET%state = $4%'";
+        let of = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()";
+        let sql = sqlx::AssertSqlSafe(format!("{of} AND {its} AND {are}"));
+        sqlx::query_scalar::<_, i64>(sql).fetch_one(&pool).await.unwrap()
+    };
+    let becomes = async |are: &str| {
+        let it_is = async {
+            while sessions(are).await == 0 {
+                sleep(Duration::from_millis(10)).await;
+            }
+        };
+        timeout(Duration::from_secs(30), it_is).await.unwrap_or_else(|_| panic!("never {are}"));
+    };
+    // Its change waits for this key, so that the moment is sure.
+    let mut key = pool.begin().await.unwrap();
+    let lock = "SELECT FROM rollover.key WHERE state = 'staged' FOR SHARE";
+    sqlx::query(lock).execute(&mut *key).await.unwrap();
+    let path = give_up.clone();
+    let asked = tokio::spawn(async move { admin.ask(Method::POST, &path, Some(json!({}))).await });
+    becomes("wait_event_type = 'Lock'").await;
+    stopped.signal("STOP").await;
+    key.commit().await.unwrap();
+    let abandoned = "state = 'idle in transaction'";
+    becomes(abandoned).await;
+
+    let mut meanwhile = 0;
+    let serves = async {
+        while sessions(abandoned).await > 0 {
+            other_client.get("/ready").await.expect(200);
+            let variable = variable(&format!("meanwhile {meanwhile}"));
+            other_admin.post(VARIABLES, variable).await.expect(201);
+            meanwhile += 1;
+        }
+    };
+    timeout(Duration::from_secs(20), serves).await.expect("nobody waits for it for long");
+    assert!(meanwhile > 0, "it was not stopped in the middle");
+    assert_eq!(phase().await, Phase::Staged, "what it did not commit is undone");
+    other_admin.post(&give_up, json!({})).await.expect(200);
+    assert_eq!(phase().await, Phase::Abandoned);
+    other_client.get("/ready").await.expect(200);
+    assert!(!other.stderr().contains("the lease has run out"), "{}", other.stderr());
+    in_flight.finish().await.expect(201);
+
+    stopped.signal("CONT").await;
+    let answer = asked.await.unwrap().unwrap();
+    assert_eq!(answer.status, 503, "{answer:?}");
+    let recovers = async {
+        while client.get("/ready").await.status != 200 {
+            sleep(Duration::from_millis(50)).await;
+        }
+    };
+    timeout(Duration::from_secs(30), recovers).await.expect("it recovers by itself");
+    for process in [stopped, other] {
+        let ended = process.terminate().await;
+        assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    }
+}
+
+on_postgres!(a_process_that_is_stopped_in_the_middle_of_a_change_costs_nobody_the_lease);

@@ -16,7 +16,7 @@ use breeze_rollover::{
 use serde_json::{Value, json};
 use support::{
     breeze_api::Process,
-    deployment::{Db, Opened, Plaintexts, administrator},
+    deployment::{Db, Opened, Plaintexts, administrator, on_postgres},
     free_port,
     http::Client,
 };
@@ -61,8 +61,7 @@ struct Fleet {
 }
 
 impl Fleet {
-    async fn of(count: usize) -> Self {
-        let db = Db::on_postgres().await;
+    async fn of(db: Db, count: usize) -> Self {
         db.migrate().await;
         let opened = db.open().await;
         let plaintexts = opened.fill(ROWS as u128).await;
@@ -138,10 +137,8 @@ impl Fleet {
     }
 }
 
-#[tokio::test]
-#[cfg_attr(not(postgres_tests), ignore = "needs PostgreSQL; tests/run starts one")]
-async fn every_replica_has_a_share_of_one_table() {
-    let fleet = Fleet::of(3).await;
+async fn every_replica_has_a_share_of_one_table(db: Db) {
+    let fleet = Fleet::of(db, 3).await;
     let id = fleet.begin(6000).await;
     assert_eq!(fleet.share(3).await.len(), 3);
     let report = fleet.reaches(id, Phase::Retired).await.report.unwrap();
@@ -151,10 +148,8 @@ async fn every_replica_has_a_share_of_one_table() {
     assert_eq!(fleet.opened.number(hands).await, 3, "one table, all hands");
 }
 
-#[tokio::test]
-#[cfg_attr(not(postgres_tests), ignore = "needs PostgreSQL; tests/run starts one")]
-async fn the_range_of_a_worker_that_is_killed_goes_on_within_a_second_of_its_lease() {
-    let mut fleet = Fleet::of(3).await;
+async fn the_range_of_a_worker_that_is_killed_goes_on_within_a_second_of_its_lease(db: Db) {
+    let mut fleet = Fleet::of(db, 3).await;
     // So slow that nobody is through with a range for many seconds: room is there for none.
     let id = fleet.begin(300).await;
     let victim = fleet.share(3).await[2];
@@ -194,3 +189,8 @@ async fn the_range_of_a_worker_that_is_killed_goes_on_within_a_second_of_its_lea
     let report = fleet.reaches(id, Phase::Retired).await.report.unwrap();
     fleet.is_whole(&report).await;
 }
+
+on_postgres!(
+    every_replica_has_a_share_of_one_table,
+    the_range_of_a_worker_that_is_killed_goes_on_within_a_second_of_its_lease,
+);

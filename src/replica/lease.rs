@@ -4,9 +4,11 @@
 //! 1. The lease is counted from before its renewal was sent, so that this replica
 //!    fences itself no later than the database counts it dead.
 //! 2. A lease that ran out is taken up by a renewal and by keys that were read *after*
-//!    it: until the renewal, nobody waited for this replica. Whatever still holds
-//!    keys of before makes nothing with them, ever.
+//!    it, and after every change that was being made then: until the renewal, nobody waited
+//!    for this replica. Whatever still holds keys of before makes nothing with them, ever.
 //! 3. A lease that ran out, and one that is taken up again, are each told once.
+//! 4. A renewal waits for nobody's change, and nothing else that hangs keeps it waiting for
+//!    longer than it has.
 
 use std::{
     sync::{Arc, atomic::Ordering},
@@ -40,10 +42,10 @@ impl Replica {
         let answer = self.renew().await?;
         let end = sent.plus(certain(self.lease));
         let in_time = self.handle.load().fence().extend(end);
-        if in_time.is_err() {
-            self.take_up(end).await?;
+        match in_time {
+            Ok(()) => Ok(answer.epoch),
+            Err(Fenced) => self.take_up(end).await,
         }
-        Ok(answer.epoch)
     }
 
     async fn renew(&self) -> Result<Lease, ReplicaError> {
@@ -67,25 +69,27 @@ impl Replica {
         }
     }
 
-    /// What `work` comes to within the time of a lease. Beyond it, whatever hangs is
-    /// not worth waiting for.
+    /// What `work` comes to within two thirds of the lease. The last third is the next
+    /// renewal's: whatever hangs is not worth more.
     pub(super) async fn in_time(
         &self,
         work: impl Future<Output = Result<(), ReplicaError>>,
     ) -> Result<(), ReplicaError> {
-        let patience = self.lease.max(LEAST);
+        let patience = (self.lease * 2 / 3).max(LEAST);
         tokio::time::timeout(patience, work).await.unwrap_or(Err(ReplicaError::Late))
     }
 
-    /// Begins a lease that lasts until `end`, and is renewed already.
-    async fn take_up(&self, end: Uptime) -> Result<(), ReplicaError> {
+    /// Begins a lease that lasts until `end`, and is renewed already. Answers the epoch with
+    /// which it does.
+    async fn take_up(&self, end: Uptime) -> Result<Epoch, ReplicaError> {
         self.tell_fenced();
+        self.store.await_changes().await?;
         let custody = self.store.custody().await?;
         self.apply(&custody, Some(Fence::at(end))).await?;
         if self.check().is_ok() && self.is_fenced.swap(false, Ordering::Relaxed) {
             tracing::info!(epoch = %custody.epoch, "the replica holds its lease, and serves");
         }
-        Ok(())
+        Ok(custody.epoch)
     }
 
     /// Tells when the lease runs out, for as long as it is polled.

@@ -27,11 +27,13 @@ impl RootStatus {
     /// # Errors
     /// [`StoreError`] when it does not answer.
     pub async fn of(store: &dyn Store) -> Result<Self, StoreError> {
-        // In this order: whoever has applied the epoch that is read after the keys can
-        // open them, and whoever joins after the replicas are read has opened them.
+        // In this order: a change that does not know what these replicas tell is waited for,
+        // and what it sealed is counted; and whoever has applied the epoch that is read after
+        // that can open it.
+        let mut live = store.replicas().await?;
+        store.await_changes().await?;
         let sealed = store.sealed_under().await?;
         let epoch = store.epoch().await?;
-        let mut live = store.replicas().await?;
         live.retain(|replica| replica.live);
         Ok(Self { plan: custody::plan(&sealed, epoch, &live), sealed, live })
     }

@@ -143,13 +143,15 @@ impl From<sqlx::Error> for StoreError {
 }
 
 /// PostgreSQL that shuts down or starts, or has no such database (57P01, 57P02, 57P03,
-/// 3D000), and SQLite that cannot open its file (14), tell it by their codes.
+/// 3D000) or gave up a transaction that was not gone on with (25P03), a pooler that has lost
+/// its server (08P01), and SQLite that cannot open its file (14), tell it by their codes.
 fn is_unreachable(error: &sqlx::Error) -> bool {
     use sqlx::Error::{Database, Io, PoolClosed, PoolTimedOut, Protocol, Tls};
     match error {
         Io(_) | Tls(_) | Protocol(_) | PoolTimedOut | PoolClosed => true,
         Database(refused) => {
-            matches!(refused.code().as_deref(), Some("57P01" | "57P02" | "57P03" | "3D000" | "14"))
+            const CODES: [&str; 7] = ["08P01", "25P03", "57P01", "57P02", "57P03", "3D000", "14"];
+            refused.code().is_some_and(|code| CODES.contains(&&*code))
         }
         _ => false,
     }

@@ -91,8 +91,8 @@ pub trait Store: Rows + Operations + fmt::Debug + Send + Sync + 'static {
     /// Answers [`Committed::Conflict`] when a guard does not hold any more (another
     /// replica was first), and [`Committed::Busy`] when a new rollover is refused
     /// because one is in progress. A change that seals a key under a root key which
-    /// [`custody::permits`] does not allow is a conflict, too: no replica joins
-    /// unseen meanwhile. A change that bumps the epoch is told to every
+    /// [`custody::permits`] does not allow is a conflict, too: a replica that is not seen
+    /// takes its lease up after the change. A change that bumps the epoch is told to every
     /// replica ([`Store::signals`]). An error of the database may
     /// leave open whether the change is durable (the connection broke at the commit):
     /// read again; the guards make a second try safe.
@@ -136,9 +136,15 @@ pub trait Store: Rows + Operations + fmt::Debug + Send + Sync + 'static {
 
     /// Registers a replica, or renews its lease and notes the epochs that it reports.
     /// Other epochs than before are told to every replica ([`Store::signals`]).
-    /// Queues with [`Store::commit`]: a replica is either there when a change is made,
-    /// or told of the epoch that it makes.
+    /// Waits for no change that is being made, and is told of the epoch before it.
+    ///
+    /// Who takes a lease up reads the keys after this and [`Store::await_changes`]: each
+    /// change is then in what it reads, or finds it registered.
     async fn renew(&self, beat: &Beat) -> Result<Lease, StoreError>;
+
+    /// Waits for every change that is being made. It shows in whatever is read next; and a
+    /// change that is made later finds whatever was done before this.
+    async fn await_changes(&self) -> Result<(), StoreError>;
 
     /// Ends a replica's lease at once: it accepts nothing any more.
     async fn deregister(&self, replica: ReplicaId) -> Result<(), StoreError>;

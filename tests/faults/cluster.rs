@@ -22,6 +22,7 @@ use tokio::{
 };
 use uuid::Uuid;
 
+use super::pooler::Pooler;
 use crate::support::free_port;
 
 /// How many connections the server takes.
@@ -29,7 +30,7 @@ pub(crate) const SLOTS: u32 = 100;
 
 /// The superuser, and the role that the API has.
 const SUPERUSER: &str = "breeze_tests";
-const API: &str = "breeze_api";
+pub(crate) const API: &str = "breeze_api";
 pub(crate) const DATABASE: &str = "breeze";
 
 /// A server, gone with this value.
@@ -41,6 +42,7 @@ pub(crate) struct Cluster {
     password: String,
     port: u16,
     server: Mutex<Option<Child>>,
+    pooler: Option<Pooler>,
 }
 
 impl Cluster {
@@ -61,6 +63,7 @@ impl Cluster {
             password,
             port: free_port(),
             server: Mutex::default(),
+            pooler: None,
             folder,
         };
         for name in ["", "password"] {
@@ -101,6 +104,20 @@ impl Cluster {
     /// The superuser's URL of the database.
     pub(crate) fn url(&self) -> String {
         format!("postgres://{SUPERUSER}:{}@127.0.0.1:{}/{DATABASE}", self.password, self.port)
+    }
+
+    /// Has a pooler in front of it.
+    pub(crate) async fn behind_a_pooler(mut self) -> Self {
+        self.pooler = Some(Pooler::before(&self).await);
+        self
+    }
+
+    pub(crate) fn pooler(&self) -> Option<u16> {
+        self.pooler.as_ref().map(|pooler| pooler.port)
+    }
+
+    pub(crate) fn password(&self) -> &str {
+        &self.password
     }
 
     /// Where it listens.
@@ -154,7 +171,12 @@ impl Cluster {
 
     /// One of PostgreSQL's programs, as a user that it takes, with an empty environment.
     fn program(&self, name: &str) -> Command {
-        let mut command = Command::new(self.programs.join(name));
+        self.command(&self.programs.join(name))
+    }
+
+    /// A program, as the server's user.
+    pub(crate) fn command(&self, program: &Path) -> Command {
+        let mut command = Command::new(program);
         let log = fs::File::options().create(true).append(true).open(self.log_file()).unwrap();
         command.env_clear().current_dir(self.folder.path()).stdin(Stdio::null());
         command.stdout(log.try_clone().unwrap()).stderr(log);
@@ -164,7 +186,7 @@ impl Cluster {
         command
     }
 
-    fn path(&self, name: &str) -> String {
+    pub(crate) fn path(&self, name: &str) -> String {
         self.folder.path().join(name).display().to_string()
     }
 

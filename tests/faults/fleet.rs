@@ -43,7 +43,9 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub(crate) struct Replica {
     pub(crate) port: u16,
-    proxy: Option<Proxy>,
+    proxies: Vec<Proxy>,
+    /// Where it listens for changes, if not where it asks.
+    listen_url: Option<String>,
     url: String,
     terms: Terms,
     process: Mutex<Option<Process>>,
@@ -52,21 +54,32 @@ pub(crate) struct Replica {
 impl Replica {
     /// A replica that is not started yet.
     pub(crate) async fn of(backing: &Backing, terms: Terms) -> Self {
-        let (proxy, url) = match backing {
+        let mut proxies = Vec::new();
+        let mut listen_url = None;
+        let url = match backing {
             Backing::Postgres(cluster) => {
-                let proxy = Proxy::to(cluster.port()).await;
-                let url = cluster.url_by(proxy.port());
-                (Some(proxy), url)
+                let server = Proxy::to(cluster.port()).await;
+                let mut url = cluster.url_by(server.port());
+                proxies.push(server);
+                if let Some(pooler) = cluster.pooler() {
+                    let pooler = Proxy::to(pooler).await;
+                    listen_url = Some(url);
+                    url = cluster.url_by(pooler.port()) + "?statement-cache-capacity=0";
+                    proxies.push(pooler);
+                }
+                url
             }
-            Backing::Sqlite(file) => (None, file.url()),
+            Backing::Sqlite(file) => file.url(),
         };
-        Self { port: free_port(), proxy, url, terms, process: Mutex::default() }
+        Self { port: free_port(), proxies, url, listen_url, terms, process: Mutex::default() }
     }
 
     fn run(&self) -> Run {
         let seconds = |duration: Duration| duration.as_secs().to_string();
+        let listens = self.listen_url.iter().map(|url| ("DATABASE_LISTEN_URL", url.as_str()));
         breeze_api(["serve"])
             .envs(KEYS)
+            .envs(listens)
             .env("DATABASE_URL", &self.url)
             .env("BREEZE_LISTEN", format!("127.0.0.1:{}", self.port))
             .env("BREEZE_LEASE_SECONDS", seconds(self.terms.lease))
@@ -123,9 +136,7 @@ impl Replica {
 
     /// What becomes of its connections to the database.
     pub(crate) fn link(&self, link: Link) {
-        if let Some(proxy) = &self.proxy {
-            proxy.set(link);
-        }
+        self.proxies.iter().for_each(|proxy| proxy.set(link));
     }
 
     /// The epoch that it serves at, once it is ready, if it ever is.

@@ -21,6 +21,7 @@ mod fleet;
 mod judge;
 mod ledger;
 mod plan;
+mod pooler;
 mod proxy;
 mod resource;
 mod rig;
@@ -88,6 +89,24 @@ async fn each_fault_strikes_once_and_nothing_is_lost() {
         }
     }
     let repeat = format!("BREEZE_FAULTS_SEED={seed} tests/run --test faults each_fault");
+    conclude(&rig, traffic, &repeat).await;
+}
+
+/// The same behind a pooler in transaction mode, with a fault of each kind: of a process,
+/// of the server and of the network.
+#[tokio::test(flavor = "multi_thread")]
+#[cfg_attr(not(pgbouncer_tests), ignore = "needs PgBouncer; tests/run starts one")]
+async fn behind_a_pooler_nothing_is_lost_either() {
+    const FAULTS: [Fault; 5] =
+        [Fault::Kill, Fault::Pause, Fault::Crash, Fault::DeafDown, Fault::Cut];
+    let seed = number("BREEZE_FAULTS_SEED").unwrap_or(3);
+    let rig = Rig::behind_a_pooler(3, TERMS, 1000).await;
+    let traffic = Traffic::start(&rig.shared(), rig.users(4).await, seed);
+    let dealer = Dealer::new(seed, &FAULTS, rig.replicas.len(), TERMS.lease);
+    let mut dealer = dealer.briefly(Duration::from_millis(1500));
+    let mut faults = dealer.shuffled().into_iter();
+    rig.run(&dealer.course(Secret::AppEncryptionKey, None, &mut faults)).await;
+    let repeat = format!("BREEZE_FAULTS_SEED={seed} tests/run --test faults behind_a_pooler");
     conclude(&rig, traffic, &repeat).await;
 }
 

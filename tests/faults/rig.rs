@@ -46,7 +46,16 @@ pub(crate) struct Rig {
 impl Rig {
     /// `count` replicas on a PostgreSQL server of their own.
     pub(crate) async fn on_postgres(count: usize, terms: Terms, rows: u128) -> Self {
-        let cluster = Cluster::start().await;
+        Self::on_cluster(Cluster::start().await, count, terms, rows).await
+    }
+
+    /// The same, with a pooler in transaction mode between it and the replicas.
+    pub(crate) async fn behind_a_pooler(count: usize, terms: Terms, rows: u128) -> Self {
+        let cluster = Cluster::start().await.behind_a_pooler().await;
+        Self::on_cluster(cluster, count, terms, rows).await
+    }
+
+    async fn on_cluster(cluster: Cluster, count: usize, terms: Terms, rows: u128) -> Self {
         let (api, superuser) = (cluster.url_by(cluster.port()), cluster.url());
         Self::on(Backing::Postgres(Box::new(cluster)), (&api, &superuser), count, terms, rows).await
     }

@@ -12,13 +12,14 @@ use breeze_rollover::{
         postgres::PgStore, sqlite::SqliteStore,
     },
 };
-use sqlx::{AssertSqlSafe, Connection, PgConnection};
+use sqlx::{AssertSqlSafe, Connection, PgConnection, PgPool, Transaction};
 use std::sync::Arc;
 use tokio::{sync::Barrier, task::JoinSet};
 
 /// A database with its store. SQL is written for PostgreSQL's names.
 pub(crate) trait Backend: Sized + Send + Sync {
     type Store: Store + Clone;
+    type Sql: sqlx::Database;
 
     /// Fresh and migrated.
     async fn fresh() -> Self;
@@ -31,6 +32,8 @@ pub(crate) trait Backend: Sized + Send + Sync {
     async fn execute(&self, sql: &str) -> Result<u64, sqlx::Error>;
     /// Rows of one column of nullable text.
     async fn texts(&self, sql: &str) -> Vec<Option<String>>;
+    /// A change to epoch 1 that is not committed yet.
+    async fn change(&self) -> Transaction<'static, Self::Sql>;
     /// Sets the database's clock forward.
     async fn advance_clock(&self, millis: i64);
     /// The database's clock.
@@ -58,6 +61,7 @@ impl Sqlite {
 
 impl Backend for Sqlite {
     type Store = SqliteStore;
+    type Sql = sqlx::Sqlite;
 
     async fn fresh() -> Self {
         let backend = Self::unmigrated().await;
@@ -89,6 +93,13 @@ impl Backend for Sqlite {
     async fn texts(&self, sql: &str) -> Vec<Option<String>> {
         let sql = AssertSqlSafe(translated(sql));
         sqlx::query_scalar(sql).fetch_all(self.store.pool()).await.unwrap()
+    }
+
+    async fn change(&self) -> Transaction<'static, sqlx::Sqlite> {
+        let mut change = self.store.pool().begin_with("BEGIN IMMEDIATE").await.unwrap();
+        let bump = "UPDATE rollover_meta SET epoch = 1";
+        sqlx::query(bump).execute(&mut *change).await.unwrap();
+        change
     }
 
     async fn advance_clock(&self, millis: i64) {
@@ -149,6 +160,7 @@ impl Postgres {
 
 impl Backend for Postgres {
     type Store = PgStore;
+    type Sql = sqlx::Postgres;
 
     async fn fresh() -> Self {
         let backend = Self::unmigrated().await;
@@ -182,6 +194,15 @@ impl Backend for Postgres {
         sqlx::query_scalar(sql).fetch_all(self.store.pool()).await.unwrap()
     }
 
+    async fn change(&self) -> Transaction<'static, sqlx::Postgres> {
+        let mut change = self.store.pool().begin().await.unwrap();
+        let lock = "SELECT FROM rollover.meta FOR UPDATE";
+        sqlx::query(lock).execute(&mut *change).await.unwrap();
+        let bump = "UPDATE rollover.meta SET epoch = 1";
+        sqlx::query(bump).execute(&mut *change).await.unwrap();
+        change
+    }
+
     async fn advance_clock(&self, millis: i64) {
         self.execute(&format!(
             "CREATE OR REPLACE FUNCTION rollover.now_ms() RETURNS bigint LANGUAGE sql VOLATILE AS
@@ -199,6 +220,101 @@ impl Backend for Postgres {
             || coalesce(details::text, '') || '|'
             || to_char("timestamp", 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
         FROM public.audit_logs JOIN public.audit_log_chain ON audit_id = id ORDER BY chain_seq"#;
+}
+
+/// PostgreSQL behind a PgBouncer in transaction mode. What is not the store's own, it does
+/// on the server itself, as an operator would.
+pub(crate) struct Pooled {
+    store: PgStore,
+    own: Postgres,
+}
+
+impl Pooled {
+    fn url(own: &Postgres) -> String {
+        let port = std::env::var("BREEZE_TEST_PGBOUNCER_PORT").expect("tests/run sets it");
+        let database = own.url.split('?').next().unwrap().rsplit('/').next().unwrap();
+        format!("postgres://breeze@127.0.0.1:{port}/{database}?statement-cache-capacity=0")
+    }
+
+    /// It listens on the server itself.
+    async fn connect(own: &Postgres, name: &str) -> PgStore {
+        let store = PgStore::connect(&Self::url(own), name, 10).await.unwrap();
+        store.listening_on(&own.url).unwrap()
+    }
+}
+
+impl Backend for Pooled {
+    type Store = PgStore;
+    type Sql = sqlx::Postgres;
+
+    async fn fresh() -> Self {
+        let own = Postgres::fresh().await;
+        Self { store: Self::connect(&own, "store").await, own }
+    }
+
+    fn store(&self) -> &PgStore {
+        &self.store
+    }
+
+    async fn another(&self) -> PgStore {
+        Self::connect(&self.own, "another").await
+    }
+
+    async fn migrate(&self) -> Result<(), StoreError> {
+        self.own.migrate().await
+    }
+
+    async fn check(&self) -> Result<(), StoreError> {
+        self.store.check().await
+    }
+
+    async fn execute(&self, sql: &str) -> Result<u64, sqlx::Error> {
+        self.own.execute(sql).await
+    }
+
+    async fn texts(&self, sql: &str) -> Vec<Option<String>> {
+        self.own.texts(sql).await
+    }
+
+    async fn change(&self) -> Transaction<'static, sqlx::Postgres> {
+        self.own.change().await
+    }
+
+    async fn advance_clock(&self, millis: i64) {
+        self.own.advance_clock(millis).await;
+    }
+
+    const NOW: &'static str = Postgres::NOW;
+
+    const PAYLOADS: &'static str = Postgres::PAYLOADS;
+}
+
+/// What is asked of PostgreSQL alone, with a pooler before it or without.
+pub(crate) trait Server: Backend<Store = PgStore> {
+    /// Where its store connects to.
+    fn store_url(&self) -> String;
+    /// Connections to the server itself.
+    fn pool(&self) -> &PgPool;
+}
+
+impl Server for Postgres {
+    fn store_url(&self) -> String {
+        self.url.clone()
+    }
+
+    fn pool(&self) -> &PgPool {
+        self.store.pool()
+    }
+}
+
+impl Server for Pooled {
+    fn store_url(&self) -> String {
+        Self::url(&self.own)
+    }
+
+    fn pool(&self) -> &PgPool {
+        self.own.store.pool()
+    }
 }
 
 pub(crate) fn at(seconds: i64) -> Timestamp {

@@ -18,6 +18,7 @@ use crate::{
 };
 
 on_both! {
+    and behind a pooler:
     what_is_committed_reads_back_the_same,
     a_change_is_applied_whole_or_not_at_all,
     the_epoch_rises_once_a_change_of_keys,

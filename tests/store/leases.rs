@@ -15,11 +15,12 @@ use breeze_rollover::{
 };
 
 use crate::{
-    backend::{Backend, Postgres, add, at, at_once, begin, done, key, keys, rollover, to_phase},
-    on_both,
+    backend::{Backend, Server, add, at, at_once, begin, done, key, keys, rollover, to_phase},
+    on_both, on_postgres,
 };
 
 on_both! {
+    and behind a pooler:
     a_replica_is_live_until_its_lease_ends_by_the_databases_clock,
     a_replica_that_leaves_is_not_live_and_is_forgotten_in_time,
     who_may_accept_a_retired_key_is_noted_and_not_forgotten_before_it_is_cut_off,
@@ -27,6 +28,13 @@ on_both! {
     concurrent_claims_never_share_a_range,
     a_pass_begins_once_and_sums_up_its_ranges,
     a_quarantined_value_is_shown_until_a_later_pass_of_its_table_opens_it,
+    who_takes_a_lease_up_reads_what_a_change_that_is_being_made_makes,
+}
+
+on_postgres! {
+    a_lease_that_is_renewed_while_it_is_judged_is_not_taken_for_over,
+    a_renewal_that_comes_late_does_not_shorten_the_lease,
+    who_is_about_to_be_forgotten_as_an_acceptor_renews_its_lease,
 }
 
 const LEASE: Duration = Duration::from_secs(30);
@@ -142,21 +150,104 @@ async fn who_may_accept_a_retired_key_is_noted_and_not_forgotten_before_it_is_cu
     assert_eq!(store.rollover(rollover.id).await.unwrap().unwrap().cut_off, rollover.cut_off);
 }
 
-/// A change is half made when a replica registers: it is told of the change's epoch.
-#[tokio::test(flavor = "multi_thread")]
-#[cfg_attr(not(postgres_tests), ignore = "needs PostgreSQL; tests/run starts one")]
-async fn a_replica_that_registers_while_a_change_is_made_is_told_of_it() {
-    let on = Postgres::fresh().await;
-    let other = on.another().await;
-    let mut change = other.pool().begin().await.unwrap();
-    sqlx::query("SELECT FROM rollover.meta FOR UPDATE").execute(&mut *change).await.unwrap();
-    sqlx::query("UPDATE rollover.meta SET epoch = 1").execute(&mut *change).await.unwrap();
-    let renewing = on.another().await;
-    let renewal = tokio::spawn(async move { renewing.renew(&beat(ReplicaId::new(), 0)).await });
+/// A change is half made when a replica registers. It waits for the change, and no renewal
+/// does.
+async fn who_takes_a_lease_up_reads_what_a_change_that_is_being_made_makes(on: impl Backend) {
+    let replica = ReplicaId::new();
+    on.store().renew(&beat(replica, 0)).await.unwrap();
+    let change = on.change().await;
+    let store = on.another().await;
+    let reading = tokio::spawn(async move {
+        store.await_changes().await.unwrap();
+        store.custody().await.unwrap().epoch
+    });
     tokio::time::sleep(Duration::from_millis(200)).await;
-    assert!(!renewal.is_finished(), "it waits for the change");
+    assert!(!reading.is_finished(), "it waits for the change");
     change.commit().await.unwrap();
-    assert_eq!(renewal.await.unwrap().unwrap().epoch, Epoch(1));
+    assert_eq!(reading.await.unwrap(), Epoch(1));
+}
+
+/// The server's clock takes two seconds for those who are `another`: to tell it, or from
+/// then on until they have heard.
+async fn is_slow(on: &impl Server, [before, after]: [u32; 2]) {
+    on.execute(&format!(
+        "CREATE OR REPLACE FUNCTION rollover.now_ms() RETURNS bigint LANGUAGE plpgsql VOLATILE AS $$
+         DECLARE
+             slow CONSTANT int := (current_setting('application_name') = 'another')::int;
+             ms bigint;
+         BEGIN
+             PERFORM pg_sleep(slow * {before});
+             ms := floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint;
+             PERFORM pg_sleep(slow * {after});
+             RETURN ms;
+         END $$"
+    ))
+    .await
+    .unwrap();
+}
+
+/// Waits until a statement of `another` has begun.
+async fn has_begun(on: &impl Server) {
+    let sleeps = "SELECT query FROM pg_stat_activity
+        WHERE datname = current_database() AND wait_event = 'PgSleep'";
+    while on.texts(sleeps).await.is_empty() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+async fn a_lease_that_is_renewed_while_it_is_judged_is_not_taken_for_over(on: impl Server) {
+    let (judged, noted) = (ReplicaId::new(), ReplicaId::new());
+    let brief = |replica| Beat { lease: Duration::from_secs(1), ..beat(replica, 0) };
+    is_slow(&on, [2, 0]).await;
+    let slow = on.another().await;
+    on.store().renew(&brief(judged)).await.unwrap();
+    let look = tokio::spawn(async move { slow.replicas().await.unwrap() });
+    has_begun(&on).await;
+    on.store().renew(&beat(judged, 0)).await.unwrap();
+    assert!(look.await.unwrap()[0].live);
+
+    let mut rollover = rollover(Secret::JwtSecret);
+    done(on.store(), &begin(&rollover, false)).await;
+    on.store().renew(&brief(noted)).await.unwrap();
+    let (slow, change) = (on.another().await, retiring(&mut rollover));
+    let retires = tokio::spawn(async move { done(&slow, &change).await });
+    has_begun(&on).await;
+    on.store().renew(&beat(noted, 0)).await.unwrap();
+    retires.await.unwrap();
+    let acceptors = on.store().acceptors(rollover.id).await.unwrap();
+    let acceptors: BTreeSet<_> = acceptors.into_iter().map(|acceptor| acceptor.replica).collect();
+    assert_eq!(acceptors, BTreeSet::from([judged, noted]));
+}
+
+async fn a_renewal_that_comes_late_does_not_shorten_the_lease(on: impl Server) {
+    let replica = ReplicaId::new();
+    is_slow(&on, [0, 2]).await;
+    let slow = on.another().await;
+    let late = tokio::spawn(async move { slow.renew(&beat(replica, 0)).await.unwrap() });
+    has_begun(&on).await;
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    on.store().renew(&beat(replica, 0)).await.unwrap();
+    let lease_until = on.store().replicas().await.unwrap()[0].lease_until;
+    late.await.unwrap();
+    assert_eq!(on.store().replicas().await.unwrap()[0].lease_until, lease_until);
+}
+
+/// The row of an acceptor that is about to be forgotten is locked: the renewal passes it by.
+async fn who_is_about_to_be_forgotten_as_an_acceptor_renews_its_lease(on: impl Server) {
+    let replica = ReplicaId::new();
+    let mut rollover = rollover(Secret::JwtSecret);
+    done(on.store(), &begin(&rollover, false)).await;
+    on.store().renew(&beat(replica, 0)).await.unwrap();
+    done(on.store(), &retiring(&mut rollover)).await;
+    let mut change = on.pool().begin().await.unwrap();
+    sqlx::query("DELETE FROM rollover.acceptor").execute(&mut *change).await.unwrap();
+    let settled = Beat { settled: Epoch(1), ..beat(replica, 1) };
+    let renewal = tokio::time::timeout(Duration::from_secs(2), on.store().renew(&settled)).await;
+    renewal.expect("it waits for nobody").unwrap();
+    change.rollback().await.unwrap();
+    on.store().renew(&settled).await.unwrap();
+    let acceptors = on.store().acceptors(rollover.id).await.unwrap();
+    assert!(matches!(acceptors[0].acceptance, Acceptance::Acknowledged { .. }), "{acceptors:?}");
 }
 
 /// A rollover with one pass of the ranges `users` 0 to `count` - 1.

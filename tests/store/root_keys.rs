@@ -137,7 +137,8 @@ async fn a_replica_that_joins_while_keys_are_resealed_is_seen() {
     let on = Postgres::fresh().await;
     done(on.store(), &keys([add(key_under(OLD, "k"))])).await;
     joins(&on, &[NEW, OLD]).await;
-    // It has begun to join with the old root key alone, and nobody sees it yet.
+    // A version of before, which joins within a change of its own, has begun to join with the
+    // old root key alone, and nobody sees it yet.
     let mut joining = on.store().pool().begin().await.unwrap();
     let waits = "SELECT epoch FROM rollover.meta FOR SHARE";
     sqlx::query(waits).execute(&mut *joining).await.unwrap();

@@ -17,6 +17,7 @@ use crate::{
 };
 
 on_both! {
+    and behind a pooler:
     a_change_of_keys_and_a_new_report_are_signalled_and_nothing_else,
 }
 

@@ -21,6 +21,8 @@ use breeze_rollover::{
 };
 use secrecy::ExposeSecret;
 
+use super::postgres;
+
 pub const JWT_SECRET: &str = "a signing secret that is long enough 0123456789";
 pub const MFA_KEY: &str = "a key for the seeds of one-time codes";
 pub const ROOT_KEY: &str = "a root key that seals every other key in the store";
@@ -166,6 +168,14 @@ pub fn setup(database: &Database) -> Setup {
         .lease(Duration::from_secs(5), Duration::from_millis(50))
 }
 
+/// A database behind a pooler in transaction mode, migrated without it. Whoever is on it
+/// hears of changes from the server itself, as the README says.
+pub async fn pooled(own: &postgres::Database) -> Database {
+    Database::connect(&own.url(), 2).await.unwrap().migrate().await.unwrap();
+    let database = Database::connect(&own.pooled_url(), 8).await.unwrap();
+    database.listening_on(&own.url()).unwrap()
+}
+
 pub async fn execute(database: &Database, sql: &str) {
     match database {
         Database::Postgres(store) => {
@@ -252,8 +262,9 @@ pub async fn fill(database: &Database, rows: u32) {
     }
 }
 
-/// Each promise as a test on each database, migrated and otherwise empty. On one thread
-/// where what it traces is captured; ignored where it needs another server that is not there.
+/// Each promise as a test on each database, migrated and otherwise empty; and one more
+/// behind a pooler in transaction mode where it says so. On one thread where what it traces
+/// is captured; ignored where it needs another server that is not there.
 #[allow(unused_macros, reason = "some tests are on one database")]
 macro_rules! on_both_databases {
     (on one thread: $($promise:ident),* $(,)?) => {
@@ -261,6 +272,17 @@ macro_rules! on_both_databases {
     };
     (with $server:ident, $why:literal: $($promise:ident),* $(,)?) => {
         on_both_databases!(@ "multi_thread" [$server, $why] $($promise),*);
+    };
+    (and behind a pooler: $($promise:ident),* $(,)?) => {
+        on_both_databases!($($promise),*);
+        mod pooled {
+            $(#[tokio::test(flavor = "multi_thread")]
+            #[cfg_attr(not(pgbouncer_tests), ignore = "needs PgBouncer; tests/run starts one")]
+            async fn $promise() {
+                let own = crate::support::postgres::database().await;
+                super::$promise(crate::support::app::pooled(&own).await).await;
+            })*
+        }
     };
     ($($promise:ident),* $(,)?) => {
         on_both_databases!(@ "multi_thread" [all(), ""] $($promise),*);

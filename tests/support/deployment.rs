@@ -66,6 +66,12 @@ impl Db {
         Self::Postgres(Box::new(postgres::database().await))
     }
 
+    /// Behind a pooler in transaction mode, for whatever serves; migrated without it.
+    pub async fn behind_a_pooler() -> Self {
+        Self::Postgres(Box::new(postgres::database().await.behind_a_pooler()))
+    }
+
+    /// The database's own URL.
     pub fn url(&self) -> String {
         match self {
             Self::Sqlite(file) => file.url(),
@@ -75,12 +81,19 @@ impl Db {
 
     /// Prepares `breeze-api ARGUMENTS` with the keys, on this database.
     pub fn run<'a>(&self, arguments: impl IntoIterator<Item = &'a str>) -> Run {
-        breeze_api(arguments).envs(KEYS).env("DATABASE_URL", self.url())
+        let run = breeze_api(arguments).envs(KEYS).env("DATABASE_URL", self.url());
+        match self {
+            Self::Postgres(own) if own.is_pooled() => {
+                run.env("DATABASE_URL", own.pooled_url()).env("DATABASE_LISTEN_URL", own.url())
+            }
+            _ => run,
+        }
     }
 
     /// Makes every table.
     pub async fn migrate(&self) {
-        let migrated = self.run(["migrate"]).finish().await;
+        let migrate = self.run(["migrate"]).env("DATABASE_URL", self.url());
+        let migrated = migrate.finish().await;
         assert_eq!(migrated.code, Some(0), "{}", migrated.stderr);
     }
 
@@ -361,6 +374,30 @@ pub fn root() -> RootKeys {
     let (_, root) = KEYS[5];
     RootKeys::new(Material::new(root).unwrap(), Vec::new())
 }
+
+/// Runs a scenario of one name on PostgreSQL, and behind a pooler in transaction mode.
+#[allow(unused_macros, reason = "most tests are on both databases")]
+macro_rules! on_postgres {
+    ($($scenario:ident),* $(,)?) => {$(
+        mod $scenario {
+            use crate::support::deployment::Db;
+
+            #[tokio::test(flavor = "multi_thread")]
+            #[cfg_attr(not(postgres_tests), ignore = "needs PostgreSQL; tests/run starts one")]
+            async fn on_postgres() {
+                super::$scenario(Db::on_postgres().await).await;
+            }
+
+            #[tokio::test(flavor = "multi_thread")]
+            #[cfg_attr(not(pgbouncer_tests), ignore = "needs PgBouncer; tests/run starts one")]
+            async fn behind_a_pooler() {
+                super::$scenario(Db::behind_a_pooler().await).await;
+            }
+        }
+    )*};
+}
+#[allow(unused_imports, reason = "most tests are on both databases")]
+pub(crate) use on_postgres;
 
 /// Runs a scenario of one name on both databases; ignored where it needs a program that
 /// is not there.

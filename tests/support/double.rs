@@ -198,6 +198,10 @@ impl<S: Script> Store for Double<S> {
         self.scripted(Call::Renew(beat), || self.real.renew(beat)).await
     }
 
+    async fn await_changes(&self) -> Result<(), StoreError> {
+        self.real.await_changes().await
+    }
+
     async fn deregister(&self, replica: ReplicaId) -> Result<(), StoreError> {
         self.scripted(Call::Deregister, || self.real.deregister(replica)).await
     }

@@ -17,6 +17,7 @@ pub struct Database {
     server: PgConnectOptions,
     name: String,
     roles: Mutex<Vec<String>>,
+    is_pooled: bool,
 }
 
 /// Makes an empty database with a name of its own.
@@ -25,13 +26,23 @@ pub async fn database() -> Database {
     let server = PgConnectOptions::from_str(&url).unwrap();
     let name = unique("db");
     execute(&server, &format!("CREATE DATABASE {name} TEMPLATE template0")).await;
-    Database { server, name, roles: Mutex::default() }
+    Database { server, name, roles: Mutex::default(), is_pooled: false }
 }
 
 impl Database {
     /// Its URL, for a superuser.
     pub fn url(&self) -> String {
         self.options().to_url_lossy().to_string()
+    }
+
+    /// The same, for those who reach it through the PgBouncer of `tests/pgbouncer`.
+    pub fn behind_a_pooler(mut self) -> Self {
+        self.is_pooled = true;
+        self
+    }
+
+    pub const fn is_pooled(&self) -> bool {
+        self.is_pooled
     }
 
     /// Its URL through the PgBouncer of `tests/pgbouncer`.

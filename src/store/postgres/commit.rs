@@ -1,15 +1,21 @@
 //! Applies one change whole, or not at all.
+//!
+//! 1. A change locks the epoch's row first, and goes on alone until it is committed.
+//! 2. One that is begun and not gone on with ends by itself ([`BEGIN_LOCKING`]): the next
+//!    waits no longer. No renewal of a lease waits at all ([`super::replicas`]).
+//! 3. The audit trail's own lock is taken within the commit, by a trigger that is deferred
+//!    to it, and is held for no exchange with a process.
 
 use sqlx::PgConnection;
 
-use super::{Pool, acceptors, audit, keys, passes, replicas, rollovers};
+use super::{BEGIN_LOCKING, Pool, acceptors, audit, keys, passes, replicas, rollovers};
 use crate::{
     ids::Epoch,
     store::{Change, Committed, RolloverChange, StoreError, custody, refusal::Refusal},
 };
 
 pub(super) async fn commit(pool: &Pool, change: &Change) -> Result<Committed, StoreError> {
-    let mut transaction = pool.begin().await?;
+    let mut transaction = pool.begin_with(BEGIN_LOCKING).await?;
     let applied = match apply(&mut transaction, change).await {
         Ok(epoch) => transaction.commit().await.map(|()| epoch).map_err(Refusal::from),
         Err(refusal) => {

@@ -25,10 +25,12 @@ const DROP_FUNCTIONS: &str = "
     DROP FUNCTION IF EXISTS rollover.refuse_retired_key();
     DROP FUNCTION IF EXISTS rollover.retired_key_in(text, text, text)";
 
-/// One change of the guard at a time, and traffic waits for it this long at most.
+/// One change of the guard at a time, and traffic waits for it this long at most, also where
+/// its process does not go on with it.
 const BEGIN_CHANGING: &str = "
     BEGIN;
     SET LOCAL lock_timeout = '3s';
+    SET LOCAL idle_in_transaction_session_timeout = '3s';
     SELECT pg_advisory_xact_lock(1000201, 0)";
 
 /// How long a lock is waited for, as [`BEGIN_CHANGING`] says.

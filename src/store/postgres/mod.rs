@@ -1,11 +1,14 @@
 //! The store on PostgreSQL: control tables in the schema `rollover`.
 //!
 //! 1. Every change is one transaction that locks the epoch's row first, so that
-//!    changes queue and never deadlock.
-//! 2. Leases run by `rollover.now_ms()`, the server's clock.
-//! 3. Nothing is relied on that outlives a transaction, so that a pooler in transaction
+//!    changes queue and never deadlock. A lease is renewed beside them, and waits for none
+//!    (`replicas` shows why that is right).
+//! 2. What a process locks and does not go on with, as one that is stopped, or out of
+//!    reach, is free again within seconds (`BEGIN_LOCKING`).
+//! 3. Leases run by `rollover.now_ms()`, the server's clock.
+//! 4. Nothing is relied on that outlives a transaction, so that a pooler in transaction
 //!    mode may stand in between; but for [`PgStore::migrate`], which locks its session.
-//! 4. Only [`PgStore::migrate`] needs the right to create anything.
+//! 5. Only [`PgStore::migrate`] needs the right to create anything.
 
 mod acceptors;
 mod audit;
@@ -36,6 +39,7 @@ use crate::incident::Incident;
 
 pub(super) use error::cause;
 use login::{Login, RoleLogin};
+use pool::BEGIN_LOCKING;
 pub use pool::Pool;
 
 use super::{
@@ -213,6 +217,10 @@ impl Store for PgStore {
         replicas::renew(&self.pool, beat).await
     }
 
+    async fn await_changes(&self) -> Result<(), StoreError> {
+        replicas::await_changes(&self.pool).await
+    }
+
     async fn deregister(&self, replica: ReplicaId) -> Result<(), StoreError> {
         replicas::deregister(&self.pool, replica).await
     }
@@ -276,7 +284,7 @@ impl Store for PgStore {
     }
 
     async fn record_for(&self, org: Option<Uuid>, entry: &AuditEntry) -> Result<(), StoreError> {
-        let mut transaction = self.pool.begin().await?;
+        let mut transaction = self.pool.begin_with(BEGIN_LOCKING).await?;
         audit::insert(&mut transaction, org, std::slice::from_ref(entry)).await?;
         Ok(transaction.commit().await?)
     }

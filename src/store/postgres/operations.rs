@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use uuid::Uuid;
 
-use super::{Pool, audit};
+use super::{BEGIN_LOCKING, Pool, audit};
 use crate::{
     catalog::Secret,
     clock::Timestamp,
@@ -76,7 +76,7 @@ pub(super) async fn set_interval(
     days: Option<u32>,
     entry: &AuditEntry,
 ) -> Result<(), StoreError> {
-    let mut transaction = pool.begin().await?;
+    let mut transaction = pool.begin_with(BEGIN_LOCKING).await?;
     let statement = match days {
         Some(days) => sqlx::query(SET_INTERVAL).bind(secret.name()).bind(i64::from(days)),
         None => sqlx::query(UNSET_INTERVAL).bind(secret.name()),
@@ -108,7 +108,7 @@ pub(super) async fn finish(
     at: Timestamp,
     entry: &AuditEntry,
 ) -> Result<bool, StoreError> {
-    let mut transaction = pool.begin().await?;
+    let mut transaction = pool.begin_with(BEGIN_LOCKING).await?;
     let finished = sqlx::query(FINISH)
         .bind(job)
         .bind(day)
@@ -144,7 +144,7 @@ pub(super) async fn put_incident(
     incident: &Incident,
     entries: &[AuditEntry],
 ) -> Result<bool, StoreError> {
-    let mut transaction = pool.begin().await?;
+    let mut transaction = pool.begin_with(BEGIN_LOCKING).await?;
     let statement = if incident.revision == 0 { ADD_INCIDENT } else { MOVE_INCIDENT };
     let stored = sqlx::query(statement)
         .bind(incident.id)

@@ -2,6 +2,7 @@
 
 use sqlx::{SqliteConnection, SqlitePool};
 
+use super::replicas;
 use crate::{
     ids::{Epoch, RolloverId},
     rollover::Acceptor,
@@ -22,14 +23,14 @@ const NOTE: &str = "
 /// Served by the primary key.
 const FORGET: &str = "DELETE FROM rollover_acceptor WHERE rollover = $1";
 
-/// An older version acknowledges without leaving the moment: it is now, at the latest.
-/// Served by the primary keys.
+/// Each with whether its lease runs at $2. An older version acknowledges without leaving the
+/// moment: it is now, at the latest. Served by the primary keys.
 const ACCEPTORS: &str = "
     SELECT acceptor.replica, acceptor.name, acceptor.epoch,
            CASE WHEN acknowledged_at IS NULL AND settled >= acceptor.epoch
                THEN ms ELSE acknowledged_at END AS acknowledged_at,
-           left_at, coalesce(lease_until, ms) AS lease_until,
-           coalesce(lease_until > ms, 0) AS live,
+           left_at, coalesce(lease_until, $2) AS lease_until,
+           coalesce(lease_until > $2, 0) AS live,
            coalesce(accepts_while_fenced, 0) AS accepts_while_fenced
     FROM rollover_acceptor AS acceptor
         CROSS JOIN rollover_now
@@ -55,7 +56,8 @@ pub(super) async fn of(
     pool: &SqlitePool,
     rollover: RolloverId,
 ) -> Result<Vec<Acceptor>, StoreError> {
+    let now = replicas::now(pool).await?;
     let rows: Vec<AcceptorRow> =
-        sqlx::query_as(ACCEPTORS).bind(rollover.to_string()).fetch_all(pool).await?;
+        sqlx::query_as(ACCEPTORS).bind(rollover.to_string()).bind(now).fetch_all(pool).await?;
     rows.into_iter().map(Acceptor::try_from).collect()
 }

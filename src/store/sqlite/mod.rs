@@ -4,6 +4,9 @@
 //!    changes queue and never find out late that they cannot write.
 //! 2. Leases run by the view `rollover_now`, SQLite's own clock.
 //! 3. A statement with RETURNING is read to its end: only then is it durable.
+//! 4. A process that is stopped while it has the write lock keeps every other one from
+//!    writing, renewals of leases among it, until it goes on or ends: SQLite has nobody who
+//!    could take the lock away.
 
 mod acceptors;
 mod audit;
@@ -218,6 +221,11 @@ impl Store for SqliteStore {
             self.tell(Signal::Report);
         }
         Ok(lease)
+    }
+
+    /// Whoever writes has the write lock.
+    async fn await_changes(&self) -> Result<(), StoreError> {
+        Ok(self.pool.begin_with(BEGIN_WRITING).await?.rollback().await?)
     }
 
     async fn deregister(&self, replica: ReplicaId) -> Result<(), StoreError> {

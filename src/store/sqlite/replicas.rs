@@ -60,15 +60,19 @@ const STOPPED: &str = "
     FROM rollover_now
     WHERE id = $1 AND lease_until <= ms AND left_at IS NULL";
 
-/// Every replica whose lease runs or ended within the hour, and those that may still
+/// The clock of leases, read before they are: a lease that is seen as over was over before
+/// any renewal that is not seen was answered.
+const NOW: &str = "SELECT ms FROM rollover_now";
+
+/// Every replica whose lease runs at $1 or ended within the hour, and those that may still
 /// accept a retired key: a row a process.
 const REPLICAS: &str = "
     SELECT id, name, version, applied, settled, root_keys, lease_until,
-           lease_until > ms AS live,
+           lease_until > $1 AS live,
            registered_at, renewed_at, applied_at, settled_at, accepts_while_fenced, left_at,
-           columns, ms AS as_of
-    FROM rollover_replica, rollover_now
-    WHERE lease_until >= ms - 3600000 OR accepts_while_fenced
+           columns, $1 AS as_of
+    FROM rollover_replica
+    WHERE lease_until >= $1 - 3600000 OR accepts_while_fenced
         OR EXISTS (SELECT 1 FROM rollover_acceptor WHERE replica = rollover_replica.id)
     ORDER BY id";
 
@@ -120,8 +124,13 @@ pub(super) async fn stopped(
     expect_rows(stopped.rows_affected(), 1)
 }
 
+pub(super) async fn now(pool: &SqlitePool) -> Result<i64, StoreError> {
+    Ok(sqlx::query_scalar(NOW).fetch_one(pool).await?)
+}
+
 pub(super) async fn replicas(pool: &SqlitePool) -> Result<Vec<ReplicaRecord>, StoreError> {
-    let rows: Vec<ReplicaRow> = sqlx::query_as(REPLICAS).fetch_all(pool).await?;
+    let now = now(pool).await?;
+    let rows: Vec<ReplicaRow> = sqlx::query_as(REPLICAS).bind(now).fetch_all(pool).await?;
     rows.into_iter().map(ReplicaRecord::try_from).collect()
 }
 

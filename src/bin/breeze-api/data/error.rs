@@ -51,11 +51,13 @@ impl From<sqlx::Error> for DataError {
 
 /// Whether PostgreSQL lets nobody in now: its connections are all taken (53), it ends, has
 /// crashed or still starts (57P01, 57P02, 57P03), it refuses the login (28P01, 28000), as
-/// between a new password and the rollover to it, or has no such database (3D000).
+/// between a new password and the rollover to it, or has no such database (3D000); or it
+/// gave up a transaction that this process did not go on with in time (25P03). And whether
+/// a pooler before it has lost it (08).
 fn is_closed(refusal: &dyn DatabaseError) -> bool {
     let code = refusal.code().unwrap_or_default();
-    let codes = ["57P01", "57P02", "57P03", "28P01", "28000", "3D000"];
-    code.starts_with("53") || codes.contains(&&*code)
+    let codes = ["25P03", "57P01", "57P02", "57P03", "28P01", "28000", "3D000"];
+    ["08", "53"].iter().any(|class| code.starts_with(class)) || codes.contains(&&*code)
 }
 
 impl From<MigrateError> for DataError {
@@ -138,7 +140,9 @@ mod tests {
             let error = sqlx::Error::Database(Box::new(Refusal(code)));
             Problem::from(DataError::from(error)).status().as_u16()
         };
-        for code in ["53300", "57P01", "57P02", "57P03", "28P01", "28000", "3D000"] {
+        for code in
+            ["08P01", "25P03", "53300", "57P01", "57P02", "57P03", "28P01", "28000", "3D000"]
+        {
             assert_eq!(status(code), 503, "{code}");
         }
         for code in ["42P01", "57014", "22001"] {

@@ -49,8 +49,10 @@ const BEGIN_READING: &str = "BEGIN READ ONLY; \
     SET LOCAL breeze_rollover.rewrap = 'on'";
 
 /// Writing by key, in the order of the batch: two batches that share rows then lock
-/// them in the same order.
+/// them in the same order. A process that does not go on with one keeps nobody from its
+/// rows, or from its range, for longer than a few seconds.
 const BEGIN_WRITING: &str = "BEGIN; \
+    SET LOCAL idle_in_transaction_session_timeout = '3s'; \
     SET LOCAL row_security = off; \
     SET LOCAL breeze_rollover.rewrap = 'on'; \
     SET LOCAL plan_cache_mode = force_generic_plan; \
