@@ -8,15 +8,24 @@ use std::{collections::BTreeMap, fs, path::Path, time::Duration};
 
 use breeze_rollover::{
     catalog::{Absence, Secret},
+    clock::Timestamp,
     embed::{Database, StartError},
     ids::KeyId,
-    keyring::sources::{Environment, derived_id},
+    keyring::{
+        KeyState, Origin,
+        sources::{Environment, derived_id},
+    },
     material::Material,
+    operator::Request,
     rollover::{Mode, Phase},
+    store::{
+        Change, Committed, KeyChange,
+        custody::{NewKey, RootKeys},
+    },
     token::{NewToken, Scope, sign, verify},
 };
 use secrecy::ExposeSecret;
-use support::app::{JWT_SECRET, TestApp, on_both_databases, setup, variables};
+use support::app::{JWT_SECRET, ROOT_KEY, TestApp, on_both_databases, request, setup, variables};
 
 const NEW: &str = "another signing secret, long enough, 9876543210";
 
@@ -126,6 +135,71 @@ async fn a_new_value_alone_is_refused(database: Database) {
     assert_eq!(database.store().custody().await.unwrap().keys, before.keys);
 }
 
+/// Stores a key as versions did that kept what they were handed in.
+async fn store_as_written(database: &Database, secret: Secret, text: &str) {
+    let material = Material::new(text).unwrap();
+    let root = RootKeys::new(Material::new(ROOT_KEY).unwrap(), vec![]);
+    let key = NewKey {
+        secret,
+        id: id_of(text),
+        material: &material,
+        origin: Origin::Supplied,
+        state: KeyState::Primary,
+        unnamed: false,
+        rank: 0,
+    };
+    let key = key.into_record(&root, Timestamp::from_seconds(1)).unwrap();
+    let change = Change { keys: vec![KeyChange::Add(Box::new(key))], ..Change::default() };
+    let committed = database.store().commit(&change).await.unwrap();
+    assert!(matches!(committed, Committed::Done(_)), "{committed:?}");
+}
+
+const PAIR: &str = r#"{"S3_ACCESS_KEY":"AKIAINUSE","S3_SECRET_KEY":"the secret key in use"}"#;
+const AS_WRITTEN: &str =
+    r#"{ "S3_SECRET_KEY": "the secret key in use", "S3_ACCESS_KEY": "AKIAINUSE" }"#;
+
+async fn a_credential_that_was_stored_as_it_was_written_is_the_same_credential(database: Database) {
+    start(&database, &[]).await.rollovers.leave().await;
+    store_as_written(&database, Secret::S3SecretKey, AS_WRITTEN).await;
+    store_as_written(&database, Secret::RedisUrl, "default:p@ssw0rd").await;
+    let before = database.store().custody().await.unwrap();
+    let same = [
+        ("S3_ACCESS_KEY", "AKIAINUSE"),
+        ("S3_SECRET_KEY", "the secret key in use"),
+        ("REDIS_URL", "redis://:p%40ssw0rd@cache"),
+    ];
+    let app = start(&database, &same).await;
+    assert_eq!(app.rollovers.notes(), []);
+    for (secret, value) in [
+        (Secret::S3SecretKey, PAIR),
+        (Secret::S3SecretKey, AS_WRITTEN),
+        (Secret::RedisUrl, ":p@ssw0rd"),
+    ] {
+        let again = Request { value: Some(value.into()), ..request(secret, Mode::Graceful) };
+        let refused = app.begin(again).await.unwrap_err().to_string();
+        assert!(refused.contains("a key of this secret already"), "{refused}");
+    }
+    assert_eq!(database.store().custody().await.unwrap().keys, before.keys);
+    assert_eq!(database.store().rollovers(None, 9).await.unwrap(), []);
+    app.rollovers.leave().await;
+
+    let alone = [("S3_ACCESS_KEY", "AKIANEW"), ("S3_SECRET_KEY", "the new secret key")];
+    let refused = try_start(&database, &alone).await.err().unwrap().to_string();
+    assert!(
+        refused.contains("into S3_ACCESS_KEY_PREVIOUS and S3_SECRET_KEY_PREVIOUS"),
+        "{refused}"
+    );
+    let previous = [
+        ("S3_ACCESS_KEY_PREVIOUS", "AKIAINUSE"),
+        ("S3_SECRET_KEY_PREVIOUS", "the secret key in use"),
+    ];
+    let app = start(&database, &[alone, previous].concat()).await;
+    let rollovers = database.store().rollovers(None, 9).await.unwrap();
+    let [rollover] = rollovers.as_slice() else { panic!("one rollover: {rollovers:?}") };
+    assert_eq!((rollover.secret, &rollover.from_key), (Secret::S3SecretKey, &id_of(AS_WRITTEN)));
+    app.rollovers.leave().await;
+}
+
 fn write(folder: &Path, name: &str, text: &str) {
     // As orchestrators do it: nobody reads half a file.
     let draft = folder.join(format!(".{name}"));
@@ -225,6 +299,7 @@ async fn replicas_that_start_at_once_without_a_key_make_one(database: Database) 
 on_both_databases!(
     a_new_value_with_the_one_in_use_beside_it_asks_for_a_graceful_rollover,
     a_new_value_alone_is_refused,
+    a_credential_that_was_stored_as_it_was_written_is_the_same_credential,
     a_changed_file_is_noticed_while_running,
     replicas_that_start_at_once_agree,
     replicas_that_start_at_once_without_a_key_make_one,

@@ -14,13 +14,13 @@ use breeze_rollover::{
     ids::{Epoch, KeyId},
     keyring::{
         KeyState, Keychain, Origin,
-        reconcile::{Action, Agreement, Stored, reconcile},
+        reconcile::{Action, Agreement, reconcile},
         sources::{Declared, DeclaredKey, Environment, check_value, derived_id},
     },
     material::Material,
     store::{
         Custody,
-        custody::{NewKey, RootKeys, Usage, keychain},
+        custody::{NewKey, RootKeys, Usage, keychain, stored},
     },
 };
 
@@ -61,7 +61,7 @@ fn carry_out(custody: &mut Custody, agreement: &Agreement<'_>) {
 
 fn start(custody: &mut Custody, variables: &[(&str, &str)]) -> Keychain {
     let declared = Declared::read(&environment(variables), &[]).unwrap();
-    let stored: Vec<_> = custody.keys.iter().map(Stored::from).collect();
+    let stored = stored(custody, &root());
     carry_out(custody, &reconcile(&declared, &stored).unwrap());
     keychain(custody, &root(), &Usage::default(), &[]).unwrap()
 }
@@ -242,8 +242,8 @@ fn no_output_shows_a_key() {
     let chain = keychain(&custody, &root(), &Usage::default(), &[]).unwrap();
     show(&(&chain, root()), &"");
     let other = Declared::read(&environment(&[("JWT_SECRET", another)]), &[]).unwrap();
-    let stored: Vec<_> = custody.keys.iter().take(1).map(Stored::from).collect();
-    let refusals = reconcile(&other, &stored).unwrap_err();
+    let stored = stored(&custody, &root());
+    let refusals = reconcile(&other, &stored[..1]).unwrap_err();
     show(&refusals, &refusals);
     for (secret, value) in [(JWT, short), (APP, placeholder)] {
         let fault = check_value(secret, value.into(), &[]).unwrap_err();

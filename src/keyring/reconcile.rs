@@ -2,8 +2,8 @@
 //!
 //! 1. The store decides which key is primary. Nothing here changes it: a new value
 //!    in the environment can only ask for a rollover.
-//! 2. A value that the store knows is matched by its fingerprint, whatever its
-//!    state, and changes nothing: a retired key stays retired.
+//! 2. A value that the store knows is matched by its [`Identity`], however it is written and
+//!    whatever its state, and changes nothing: a retired key stays retired.
 //! 3. Agreeing twice does nothing the second time.
 //!
 //! | store | environment | outcome |
@@ -20,7 +20,7 @@ use std::fmt;
 
 use super::{
     key::KeyState,
-    sources::{Declared, DeclaredKey, Strictness},
+    sources::{Declared, DeclaredKey, Identity, Strictness},
 };
 use crate::{
     catalog::{Absence, Secret},
@@ -35,8 +35,8 @@ pub struct Stored {
     pub secret: Secret,
     /// Its id.
     pub id: KeyId,
-    /// Its fingerprint.
-    pub fingerprint: Fingerprint,
+    /// By what it is known again.
+    pub identity: Identity,
     /// Its state.
     pub state: KeyState,
     /// Its place in the order of trial.
@@ -114,7 +114,8 @@ pub enum Refusal {
     Missing(Secret),
     /// A new primary key without the one in use.
     #[error(
-        "{variable} holds a new value (fingerprint {declared}), and the key in use (fingerprint {primary}) is not beside it; put the value in use into {secret}_PREVIOUS to ask for a rollover, or restore it"
+        "{variable} holds a new value (fingerprint {declared}), and the key in use (fingerprint {primary}) is not beside it; put the value in use into {} to ask for a rollover, or restore it",
+        previous(*secret)
     )]
     Unrelated {
         /// Of which secret.
@@ -145,6 +146,15 @@ pub enum Refusal {
     /// A store whose keys are damaged.
     #[error("the key store holds keys of {0} and none is primary; restore the store from a backup")]
     NoPrimary(Secret),
+}
+
+/// The variables that the value in use stands in beside a new one.
+fn previous(secret: Secret) -> String {
+    let entry = secret.entry();
+    let own = [entry.name];
+    let names = if entry.parts.is_empty() { &own[..] } else { entry.parts };
+    let names: Vec<_> = names.iter().map(|name| format!("{name}_PREVIOUS")).collect();
+    names.join(" and ")
 }
 
 /// Every refusal, in the order of the catalog.
@@ -218,8 +228,12 @@ fn compare<'a>(
         refusals.push(Refusal::NoPrimary(secret));
         return;
     };
-    let holds =
-        |key: &DeclaredKey, stored: &Stored| key.material.fingerprint() == stored.fingerprint;
+    let holds = |key: &DeclaredKey, stored: &Stored| key.identity.is(&stored.identity);
+    // Of keys that are one credential, written in two ways, the one in use counts.
+    let known_as = |key: &DeclaredKey| {
+        let all = [primary].into_iter().chain(stored);
+        all.copied().find(|known| holds(key, known))
+    };
     let has_primary_beside = keys.iter().any(|key| holds(key, primary));
     let mut rank = stored.iter().map(|key| key.rank).max().unwrap_or(0);
 
@@ -234,11 +248,11 @@ fn compare<'a>(
                 variable: variable(),
                 id: key.id.clone(),
                 declared: fingerprint,
-                stored: known.fingerprint,
+                stored: known.identity.written(),
             });
-        } else if let Some(known) = stored.iter().find(|known| holds(key, known)) {
+        } else if let Some(known) = known_as(key) {
             let is_settled = matches!(known.state, KeyState::Primary | KeyState::Staged);
-            if is_chosen && !is_settled && known.fingerprint != primary.fingerprint {
+            if is_chosen && !is_settled {
                 agreement.notes.push(Note::NotPrimary {
                     secret,
                     variable: variable(),
@@ -258,7 +272,7 @@ fn compare<'a>(
                 secret,
                 variable: variable(),
                 declared: fingerprint,
-                primary: primary.fingerprint,
+                primary: primary.identity.written(),
             });
         }
     }

@@ -76,6 +76,10 @@ fn set_previous<'a>(entry: &Entry, fields: &mut Fields, keys: impl Iterator<Item
     for other in entry.previous.iter().filter(|other| Some(**other) != name) {
         fields.remove(other);
     }
+    // Each value stands whole in the one that is left.
+    for part in entry.parts.iter().filter(|part| **part != entry.name) {
+        fields.remove(&format!("{part}_PREVIOUS"));
+    }
     if let Some(name) = name {
         fields.set(name, &Zeroizing::new(Value::from(keys).to_string()));
     }
@@ -211,6 +215,15 @@ mod tests {
                 &[]
             ),
             r#"{"S3_ACCESS_KEY":"A2","S3_SECRET_KEY":"s2","S3_BUCKET":"b"}"#
+        );
+        assert_eq!(
+            written(
+                Secret::S3SecretKey,
+                r#"{"S3_ACCESS_KEY":"A1","S3_SECRET_KEY":"s1","S3_ACCESS_KEY_PREVIOUS":"A0","S3_SECRET_KEY_PREVIOUS":"s0"}"#,
+                &key(None, false, pair),
+                &[key(None, true, r#"{"S3_ACCESS_KEY":"A1","S3_SECRET_KEY":"s1"}"#)]
+            ),
+            r#"{"S3_ACCESS_KEY":"A2","S3_SECRET_KEY":"s2","S3_SECRET_KEY_PREVIOUS":"[\"{\\\"S3_ACCESS_KEY\\\":\\\"A1\\\",\\\"S3_SECRET_KEY\\\":\\\"s1\\\"}\"]"}"#
         );
         assert_eq!(
             written(

@@ -16,7 +16,7 @@ use crate::{
     keyring::{
         KeyState, Origin,
         reconcile::{Action, Stored, reconcile},
-        sources::{Declared, DeclaredKey, Environment, Managed, Revision},
+        sources::{Declared, DeclaredKey, Environment, Identity, Managed, Revision, canonical},
     },
     material::Fingerprint,
     store::{
@@ -56,23 +56,25 @@ pub(crate) fn wanted(
     let mut wanted = Wanted { fields: held.clone(), secrets: vec![] };
     for secret in Secret::all() {
         let keys = declared.keys(secret);
-        let of_secret: Vec<_> = custody.keys.iter().filter(|key| key.secret == secret).collect();
+        let of_secret = known(secret, custody, root);
         let Some(primary) = stale(secret.entry(), keys, held, local, &of_secret) else { continue };
-        let previous = of_secret.iter().filter(|key| is_accepted_beside(key, secret.entry()));
-        let opened = |key: &KeyRecord| {
-            let material = custody::open(root, key)?;
-            Ok(Kept { id: key.id.clone(), unnamed: key.unnamed, material })
-        };
-        let primary = opened(primary)?;
-        let previous = previous.map(|key| opened(key)).collect::<Result<Vec<_>, CustodyError>>()?;
-        write(secret.entry(), &mut wanted.fields, &primary, &previous);
+        let previous: Vec<_> = of_secret
+            .iter()
+            .map(|(key, _)| *key)
+            .filter(|key| is_accepted_beside(key, secret.entry()))
+            .collect();
         wanted.secrets.push(Renewed {
             secret,
-            primary: primary.material.fingerprint(),
-            previous: previous.iter().map(|key| key.material.fingerprint()).collect(),
+            primary: primary.fingerprint,
+            previous: previous.iter().map(|key| key.fingerprint).collect(),
         });
+        let primary = kept(primary, root)?;
+        let previous: Vec<_> =
+            previous.into_iter().map(|key| kept(key, root)).collect::<Result<_, _>>()?;
+        write(secret.entry(), &mut wanted.fields, &primary, &previous);
     }
-    let is_sound = !wanted.secrets.is_empty() && is_settled(&wanted.fields, local, custody);
+    let is_sound = !wanted.secrets.is_empty()
+        && is_settled(&wanted.fields, local, &custody::stored(custody, root));
     Ok(is_sound.then_some(wanted))
 }
 
@@ -84,13 +86,30 @@ fn declared(held: &Fields, local: &Environment) -> Option<Declared> {
 }
 
 /// Whether a start with `fields` would go on with the keys of custody, and ask for nothing.
-fn is_settled(fields: &Fields, local: &Environment, custody: &Custody) -> bool {
-    let stored: Vec<_> = custody.keys.iter().map(Stored::from).collect();
+fn is_settled(fields: &Fields, local: &Environment, stored: &[Stored]) -> bool {
     declared(fields, local).is_some_and(|declared| {
-        reconcile(&declared, &stored).is_ok_and(|agreement| {
+        reconcile(&declared, stored).is_ok_and(|agreement| {
             !agreement.actions.iter().any(|action| matches!(action, Action::RollOver { .. }))
         })
     })
+}
+
+/// The keys of a secret, the primary one first, and by what each is known.
+fn known<'a>(
+    secret: Secret,
+    custody: &'a Custody,
+    root: &RootKeys,
+) -> Vec<(&'a KeyRecord, Identity)> {
+    let of_secret = custody.keys.iter().filter(|key| key.secret == secret);
+    let mut known: Vec<_> = of_secret.map(|key| (key, custody::identity(root, key))).collect();
+    known.sort_by_key(|(key, _)| key.state != KeyState::Primary);
+    known
+}
+
+/// A key as it is written: in the form that the variables give it.
+fn kept(key: &KeyRecord, root: &RootKeys) -> Result<Kept, CustodyError> {
+    let material = canonical(key.secret, &custody::open(root, key)?);
+    Ok(Kept { id: key.id.clone(), unnamed: key.unnamed, material })
 }
 
 /// The variables of a secret's own domain.
@@ -107,7 +126,7 @@ fn stale<'a>(
     keys: &[DeclaredKey],
     held: &Fields,
     local: &Environment,
-    of_secret: &[&'a KeyRecord],
+    of_secret: &[(&'a KeyRecord, Identity)],
 ) -> Option<&'a KeyRecord> {
     let stands_elsewhere = |name: &&str| !matches!(local.lookup(name), Ok(None));
     if variables(entry).chain(entry.active_id.iter().copied()).any(|name| stands_elsewhere(&name))
@@ -118,18 +137,18 @@ fn stale<'a>(
     let own = keys.iter().filter(|key| variables(entry).any(|name| name == key.variable()));
     let own: Vec<_> = own.filter(|key| !key.is_fallback).collect();
     let declared = own.iter().find(|key| key.is_primary)?;
-    let primary = of_secret.iter().find(|key| key.state == KeyState::Primary)?;
+    let (primary, current) = of_secret.first().filter(|(key, _)| key.state == KeyState::Primary)?;
     let mut states = vec![];
     for key in &own {
-        let fingerprint = key.material.fingerprint();
-        states.push(of_secret.iter().find(|known| known.fingerprint == fingerprint)?.state);
+        let (known, _) = of_secret.iter().find(|(_, known)| known.is(&key.identity))?;
+        states.push(known.state);
     }
     let asks = |state: &KeyState| matches!(state, KeyState::Staged | KeyState::Unknown);
     let is_over = |state: &KeyState| matches!(state, KeyState::Retired | KeyState::Destroyed);
     if states.iter().any(asks) {
         return None;
     }
-    let is_current = declared.material.fingerprint() == primary.fingerprint;
+    let is_current = current.is(&declared.identity);
     (!is_current || states.iter().any(is_over)).then_some(*primary)
 }
 
@@ -149,6 +168,7 @@ fn is_accepted_beside(key: &KeyRecord, entry: &'static Entry) -> bool {
 #[cfg(test)]
 mod tests {
     use secrecy::ExposeSecret;
+    use serde_json::json;
 
     use super::*;
     use crate::{
@@ -164,11 +184,11 @@ mod tests {
         RootKeys::new(Material::new("a root key of the tests, long enough").unwrap(), vec![])
     }
 
-    fn custody(keys: &[(&str, KeyState, Origin)]) -> Custody {
+    fn custody(secret: Secret, keys: &[(&str, KeyState, Origin)]) -> Custody {
         let record = |(rank, (text, state, origin)): (usize, &(&str, KeyState, Origin))| {
             let material = Material::new(*text).unwrap();
             let key = NewKey {
-                secret: Secret::JwtSecret,
+                secret,
                 id: derived_id(material.fingerprint()),
                 material: &material,
                 origin: origin.clone(),
@@ -188,7 +208,8 @@ mod tests {
     ) -> Option<String> {
         let local = Environment::given(local.iter().copied());
         let held = Fields::parse(held).unwrap();
-        let wanted = wanted(&held, &local, &custody(keys), &root()).unwrap();
+        let custody = custody(Secret::JwtSecret, keys);
+        let wanted = wanted(&held, &local, &custody, &root()).unwrap();
         wanted.map(|wanted| wanted.fields.to_json().expose_secret().to_owned())
     }
 
@@ -209,6 +230,29 @@ mod tests {
             format!(r#"{{"JWT_SECRET":"{NEW}","NOTE":1}}"#)
         );
         assert_eq!(jwt(HELD, &[old(KeyState::Primary)], &[]), None, "it is as it should be");
+    }
+
+    #[test]
+    fn a_pair_is_written_and_settled_however_it_was_handed_in() {
+        let old = r#"{"S3_ACCESS_KEY":"old","S3_SECRET_KEY":"the secret of old"}"#;
+        // As a version stored it that kept what it was handed in.
+        let new = r#"{ "S3_SECRET_KEY": "the secret of new", "S3_ACCESS_KEY": "new" }"#;
+        let keys = [
+            (new, KeyState::Primary, Origin::Supplied),
+            (old, KeyState::Retiring, Origin::Manager("S3_SECRET_KEY".to_owned())),
+        ];
+        let (custody, local) =
+            (custody(Secret::S3SecretKey, &keys), Environment::given([("", "")]));
+        let written = wanted(&Fields::parse(old).unwrap(), &local, &custody, &root()).unwrap();
+        let Wanted { fields, secrets } = written.expect("the manager has the old pair");
+        let expected = json!({
+            "S3_ACCESS_KEY": "new",
+            "S3_SECRET_KEY": "the secret of new",
+            "S3_SECRET_KEY_PREVIOUS": json!([old]).to_string(),
+        });
+        assert!(fields.hold_the_same(&Fields::parse(&expected.to_string()).unwrap()));
+        assert_eq!(secrets[0].primary, custody.keys[0].fingerprint, "by its name in the store");
+        assert!(wanted(&fields, &local, &custody, &root()).unwrap().is_none(), "it is settled");
     }
 
     #[test]

@@ -17,6 +17,7 @@ mod replicas;
 mod review;
 mod root_key;
 mod schedule;
+mod value;
 
 use std::{
     collections::BTreeSet,
@@ -42,10 +43,10 @@ use crate::{
     catalog::{Class, Secret},
     envelope::Target,
     ids::RolloverId,
-    keyring::{KeyState, Origin, SEAL_LIMIT, sources::check_value},
+    keyring::{KeyState, SEAL_LIMIT},
     provider::ProviderError,
     rollover::{Acceptor, Action, Blocker, Mode, Phase, Rollover, World, plan},
-    store::{Actor, Change, Committed, KeyRecord, step},
+    store::{Actor, Change, Committed, step},
     worker::{LazyRewrap, LazyTotals, Next, Worker, primary, tried},
 };
 
@@ -159,7 +160,7 @@ impl Operator {
     async fn begin_as(
         &self,
         id: RolloverId,
-        request: Request,
+        mut request: Request,
         actor: Actor,
     ) -> Result<Rollover, Refusal> {
         let reason = checked_reason(&request.reason)?;
@@ -206,34 +207,9 @@ impl Operator {
             report: None,
             cut_off: None,
         };
-        let supplied = match request.value {
+        let supplied = match request.value.take() {
             None => None,
-            Some(value) => {
-                let tried_before = |key: &&KeyRecord| may_come_back(key, request.secret);
-                let known: Vec<_> = custody
-                    .keys
-                    .iter()
-                    .filter(|key| !tried_before(key))
-                    .map(|key| (key.secret, key.fingerprint))
-                    .collect();
-                let material = check_value(request.secret, value, &known)?;
-                if let Some(provider) = self.worker.provider(request.secret) {
-                    provider.check(&material).map_err(Refusal::Form)?;
-                    if request.dry_run {
-                        tried(provider, &material).await.map_err(Refusal::Probe)?;
-                    }
-                }
-                let fingerprint = material.fingerprint();
-                let mut before = custody.keys.iter().filter(tried_before);
-                match before.find(|key| key.fingerprint == fingerprint) {
-                    Some(key) => Some(key.clone()),
-                    None => {
-                        let replica = self.worker.replica();
-                        let origin = Origin::Supplied;
-                        Some(replica.staged_key(request.secret, &material, origin).await?)
-                    }
-                }
-            }
+            Some(value) => Some(self.supplied(&request, value, &custody).await?),
         };
         let supplied = supplied.filter(|_| !request.dry_run);
         let ends = match &superseded {
@@ -596,15 +572,6 @@ impl Operator {
         }
         Err(Refusal::Conflict)
     }
-}
-
-/// Whether a key may be handed in again: a credential whose provider was away when it was
-/// tried is as good as before, and one that was revoked is found out by its probe.
-fn may_come_back(key: &KeyRecord, secret: Secret) -> bool {
-    key.secret == secret
-        && secret.entry().class == Class::Provider
-        && key.state == KeyState::Retired
-        && key.compromised_at.is_none()
 }
 
 fn blocker(action: Action) -> Option<Blocker> {

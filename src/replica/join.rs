@@ -22,7 +22,7 @@ use crate::{
     ids::{Epoch, KeyId, ReplicaId, RolloverId},
     keyring::{
         Fence, KeyState, Keychain, KeychainHandle, Origin,
-        reconcile::{Action, Note, Stored, reconcile},
+        reconcile::{Action, Note, reconcile},
         sources::{Declared, DeclaredKey, Environment, derived_id},
     },
     material::Material,
@@ -127,7 +127,7 @@ impl Replica {
     pub(super) async fn agree(&self, declared: &Declared) -> Result<Agreed, ReplicaError> {
         'again: for _ in 0..TRIES {
             let custody = self.store.custody().await?;
-            let stored: Vec<_> = custody.keys.iter().map(Stored::from).collect();
+            let stored = custody::stored(&custody, &self.root());
             let agreement = reconcile(declared, &stored)?;
             let now = self.clock.now();
             if agreement.actions.is_empty() {

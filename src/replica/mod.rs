@@ -44,7 +44,7 @@ use crate::{
     ids::{Epoch, KeyId, ReplicaId},
     keyring::{
         Fence, KeyState, Keychain, KeychainHandle, Origin,
-        sources::{Environment, Managed, derived_id},
+        sources::{Environment, Managed, canonical, derived_id},
     },
     material::Material,
     store::{
@@ -281,7 +281,7 @@ impl Replica {
             .collect())
     }
 
-    /// `material` as a staged key, sealed for custody: not stored yet.
+    /// `material`, in its canonical form, as a staged key, sealed for custody: not stored yet.
     ///
     /// # Errors
     /// [`ReplicaError`] when it cannot be sealed under a root key that every live
@@ -293,6 +293,7 @@ impl Replica {
         origin: Origin,
     ) -> Result<KeyRecord, ReplicaError> {
         let now = self.clock.now();
+        let material = &canonical(secret, material);
         let id = derived_id(material.fingerprint());
         // Newer keys are likelier: the newest has the smallest rank.
         let rank = now.as_millis().saturating_neg();

@@ -3,13 +3,16 @@
 use std::{path::Path, time::Duration};
 
 use breeze_rollover::{catalog::Secret, material::Material};
+use serde_json::{Value, json};
 use tokio::time::sleep;
 
 use crate::support::{
     breeze_api::{Finished, Process},
-    deployment::{Db, on_both_databases},
+    deployment::{Db, administrator, on_both_databases},
     free_port,
+    http::Client,
     redis::{OLD, Redis},
+    smtp,
 };
 
 const FIRST: &str = "a signing secret that is handed in 0123456789";
@@ -133,6 +136,88 @@ on_both_databases!(
     a_command_counts_what_needs_the_old_key,
 );
 
+/// A process that mails by `mail`, and the port that it listens on.
+async fn serve_mails(
+    db: &Db,
+    mail: &smtp::Server,
+    variables: &[(&str, &str)],
+) -> (Process, Client) {
+    let port = free_port();
+    let mut process = db
+        .run(["serve"])
+        .env("BREEZE_LISTEN", format!("127.0.0.1:{port}"))
+        .env("MAIL_FROM", "Breeze <breeze@example.test>")
+        .env("SMTP_HOST", "localhost")
+        .env("SMTP_PORT", mail.port.to_string())
+        .env("BREEZE_TRUSTED_CA", mail.certificate())
+        .envs(variables.iter().copied())
+        .start();
+    process.listens_on(port).await;
+    (process, Client::on(port))
+}
+
+/// The rollover once `is` holds of it.
+async fn once(admin: &Client, begun: &Value, is: impl Fn(&Value) -> bool) -> Value {
+    let path = format!("/admin/rollovers/{}", begun["id"].as_str().unwrap());
+    for _ in 0..1200 {
+        let rollover = admin.get(&path).await.expect(200);
+        if is(&rollover) {
+            return rollover;
+        }
+        sleep(Duration::from_millis(50)).await;
+    }
+    panic!("{}", admin.get(&path).await.json());
+}
+
+/// Handed in with blanks and in another order than the variables have it, a pair is the one
+/// that the variables of the next start are.
+async fn a_pair_that_rolled_over_is_the_pair_of_the_next_start(db: Db) {
+    db.migrate().await;
+    let mail = smtp::Server::start("starttls").await;
+    let old = [("SMTP_USER", smtp::OLD.0), ("SMTP_PASS", smtp::OLD.1)];
+    let (process, anybody) = serve_mails(&db, &mail, &old).await;
+    let admin = administrator(&anybody, &process.stdout()).await;
+    let ask = |value: String| json!({ "secret": "SMTP_PASS", "mode": "graceful", "reason": "a test", "value": value });
+    let begin = async |value: String| admin.post("/admin/rollovers", ask(value)).await;
+    let in_use = begin(smtp::value(smtp::OLD)).await.expect(422);
+    assert!(in_use["detail"].as_str().unwrap().contains("of this secret already"), "{in_use}");
+
+    let begun = begin(smtp::value(smtp::NEW)).await.expect(202);
+    once(&admin, &begun, |it| it["blockedBy"].as_str().is_some_and(|by| by.contains("/revoked")))
+        .await;
+    let revoked = format!("/admin/rollovers/{}/revoked", begun["id"].as_str().unwrap());
+    admin.post(&revoked, json!({ "reason": "it is deleted" })).await.expect(200);
+    once(&admin, &begun, |it| it["phase"] == "retired").await;
+    for again in [smtp::value(smtp::NEW), smtp::kept(smtp::NEW)] {
+        let in_use = begin(again).await.expect(422);
+        assert!(in_use["detail"].as_str().unwrap().contains("of this secret already"), "{in_use}");
+    }
+    assert_eq!(process.terminate().await.code, Some(0));
+
+    let new = [("SMTP_USER", smtp::NEW.0), ("SMTP_PASS", smtp::NEW.1)];
+    let whole = smtp::value(smtp::OLD);
+    let previous: [&[(&str, &str)]; 3] = [
+        &[],
+        &[("SMTP_PASS_PREVIOUS", &whole)],
+        &[("SMTP_USER_PREVIOUS", smtp::OLD.0), ("SMTP_PASS_PREVIOUS", smtp::OLD.1)],
+    ];
+    let opened = db.open().await;
+    let keys = opened.store().custody().await.unwrap().keys;
+    for previous in previous {
+        let (process, _) = serve_mails(&db, &mail, &[&new[..], previous].concat()).await;
+        let Finished { stderr, .. } = process.terminate().await;
+        assert!(!stderr.contains("SMTP_PASS") && !stderr.contains(smtp::NEW.1), "{stderr}");
+        assert_eq!(opened.store().rollovers(None, 9).await.unwrap().len(), 1, "none begins");
+        assert_eq!(opened.store().custody().await.unwrap().keys, keys, "and no key enters");
+    }
+    assert!(is_primary(&db, Secret::SmtpPass, &smtp::kept(smtp::NEW)).await);
+}
+
+on_both_databases!(
+    with smtp_tests, "needs aiosmtpd; tests/run installs it":
+    a_pair_that_rolled_over_is_the_pair_of_the_next_start,
+);
+
 #[tokio::test]
 #[cfg_attr(not(redis_tests), ignore = "needs redis-server; tests/run installs it")]
 async fn a_command_rolls_the_password_of_redis_over_where_no_server_runs() {
@@ -150,10 +235,19 @@ async fn a_command_rolls_the_password_of_redis_over_where_no_server_runs() {
     assert_eq!((wrong.code, &wrong.json()["phase"]), (Some(2), &"abandoned".into()), "{wrong:?}");
     redis.ask(OLD, &["PING"]).await.unwrap();
 
+    // The one in use, in other words.
+    let in_use = db
+        .run(rollover("REDIS_URL", "graceful", &["--value-file", "-"]))
+        .env("REDIS_URL", redis.url())
+        .stdin(&format!("%61pi:{}", OLD.replace('-', "%2D")))
+        .finish()
+        .await;
+    assert!(in_use.stderr.contains("of this secret already"), "{in_use:?}");
+
     let done = db
         .run(rollover("REDIS_URL", "graceful", &["--value-file", "-", "--wait"]))
         .env("REDIS_URL", redis.url())
-        .stdin(&format!("api:{NEW}\n"))
+        .stdin(&format!("api:%61{}\n", NEW.strip_prefix('a').unwrap()))
         .finish()
         .await;
     assert_eq!((done.code, &done.json()["phase"]), (Some(0), &"retired".into()), "{done:?}");

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::{
     served::{Served, path_of},
-    support::deployment::{Db, on_both_databases},
+    support::deployment::{Db, KEYS, on_both_databases},
 };
 
 /// Secrets that have no key unless they are set. Their providers are nowhere.
@@ -24,7 +24,7 @@ const SET: [(&str, &str); 21] = [
     ("MAILGUN_API_URL", NOWHERE),
     ("MAILGUN_DOMAIN", "mail.example.test"),
     ("METRICS_SCRAPE_TOKEN", SCRAPER),
-    ("REDIS_URL", "redis://api:the-password-of-the-tests@127.0.0.1:1"),
+    ("REDIS_URL", "redis://api:the-password-of-the-tests-0123456789@127.0.0.1:1"),
     ("RESEND_API_KEY", "re_the_key_of_the_tests_0123456789"),
     ("RESEND_API_URL", NOWHERE),
     ("S3_ACCESS_KEY", "AKIA0123456789TESTS0"),
@@ -115,20 +115,48 @@ async fn a_dry_run_of_every_secret_tells_what_it_would_do_and_does_nothing(db: D
     }
 }
 
+/// A value of `secret` in which `text` is what is secret, as an operator may write it.
+fn with_secret_part(secret: Secret, text: &str) -> String {
+    match (secret, secret.entry().parts) {
+        (Secret::DatabaseUrl | Secret::RedisUrl, _) => {
+            format!("a_user_of_the_tests:{}", text.replace(' ', "%20").replace('-', "%2d"))
+        }
+        (_, []) => text.to_owned(),
+        (_, [account, own]) => format!(r#"{{ "{own}": "{text}", "{account}": "an account" }}"#),
+        (_, parts) => panic!("{parts:?}"),
+    }
+}
+
 async fn a_value_that_is_no_key_is_refused_for_every_secret(db: Db) {
     let served = Served::on(db, &SET).await;
     let before = inventory(&served).await;
+    let text = |name: &str| SET.into_iter().find(|(set, _)| *set == name).unwrap().1;
+    // A whole value, one of a pair, one of a URL, and the key that seals the others.
+    let in_use = [
+        ("ANTHROPIC_API_KEY", text("ANTHROPIC_API_KEY")),
+        ("SMTP_PASS", text("SMTP_PASS")),
+        ("REDIS_URL", "the-password-of-the-tests-0123456789"),
+        ("BREEZE_ROOT_KEY", KEYS[5].1),
+    ];
     for name in before.keys() {
         let secret: Secret = name.parse().unwrap();
-        let is_of_another = |(set, _): &(&str, &str)| set != name && set.parse::<Secret>().is_ok();
-        let (of_another, value) = SET.into_iter().find(is_of_another).unwrap();
-        for wrong in ["", "x", "changeme-changeme-changeme-changeme", value] {
-            let ask = json!({ "secret": name, "mode": "graceful", "reason": "x", "value": wrong });
-            let problem = served.admin.post("/admin/rollovers", ask).await.expect(422);
-            assert!(problem["detail"].as_str().unwrap().len() > 10, "{problem}");
-            assert!(wrong.len() < 2 || !problem.to_string().contains(wrong), "{problem}");
-            if wrong == value && secret.entry().class != Class::Issued {
-                assert!(problem["detail"].as_str().unwrap().contains(of_another), "{problem}");
+        let weak = ["", "x", "changeme-changeme-changeme-changeme"].map(|text| (text, None));
+        let of_others = in_use.iter().filter(|(owner, _)| owner != name);
+        let of_others = of_others.map(|(owner, text)| (*text, Some(*owner)));
+        for (text, owner) in weak.into_iter().chain(of_others) {
+            // A pair without a part is no pair, which its provider says where there is one.
+            let wrapped = (!text.is_empty()).then(|| with_secret_part(secret, text));
+            for wrong in [text.to_owned()].into_iter().chain(wrapped) {
+                let ask =
+                    json!({ "secret": name, "mode": "graceful", "reason": "x", "value": wrong });
+                let problem = served.admin.post("/admin/rollovers", ask).await.expect(422);
+                let detail = problem["detail"].as_str().unwrap();
+                assert!(detail.len() > 10, "{problem}");
+                assert!(text.len() < 2 || !problem.to_string().contains(text), "{problem}");
+                if secret.entry().class != Class::Issued {
+                    let told = owner.unwrap_or("what is secret in it");
+                    assert!(text.is_empty() || detail.contains(told), "{name}: {problem}");
+                }
             }
         }
     }

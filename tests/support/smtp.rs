@@ -18,8 +18,14 @@ use super::free_port;
 pub const OLD: (&str, &str) = ("breeze", "the old password of the tests");
 pub const NEW: (&str, &str) = ("breeze-2", "the new password of the tests");
 
+/// The credential as a person writes it: with blanks, and in an order of its own.
 pub fn value((user, password): (&str, &str)) -> String {
-    json!({ "SMTP_USER": user, "SMTP_PASS": password }).to_string()
+    format!(r#"{{"SMTP_PASS": {}, "SMTP_USER": {}}}"#, json!(password), json!(user))
+}
+
+/// The same as it is kept.
+pub fn kept((user, password): (&str, &str)) -> String {
+    format!(r#"{{"SMTP_USER":{},"SMTP_PASS":{}}}"#, json!(user), json!(password))
 }
 
 /// A mail server of this test's own, ended with this value.

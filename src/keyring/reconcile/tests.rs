@@ -23,7 +23,7 @@ fn declared(variables: &[(&str, &str)]) -> Declared {
 
 fn stored(id: &str, value: usize, state: KeyState, rank: i64) -> Stored {
     let id = KeyId::new(id).unwrap();
-    Stored { secret: JWT, id, fingerprint: print(value), state, rank }
+    Stored { secret: JWT, id, identity: Identity::plain(print(value)), state, rank }
 }
 
 /// What it shows, the variables, the store, and what is done.
@@ -179,22 +179,100 @@ fn a_value_that_nobody_chose_never_asks_for_a_rollover() {
     assert!(matches!(of_app[..], [Action::Adopt { state: KeyState::Retiring, .. }]));
 }
 
+/// A key as a version that kept values as they were written stored it.
+fn as_written(secret: Secret, text: &str, state: KeyState) -> Stored {
+    let material = Material::new(text).unwrap();
+    let id = crate::keyring::sources::derived_id(material.fingerprint());
+    let identity = match state {
+        KeyState::Destroyed => Identity::plain(material.fingerprint()),
+        _ => Identity::of(secret, &material),
+    };
+    Stored { secret, id, identity, state, rank: 0 }
+}
+
+#[test]
+fn a_credential_is_known_however_it_was_written_and_stored() {
+    use KeyState::{Destroyed, Primary, Retired, Retiring, Staged};
+    let (s3, redis) = (Secret::S3SecretKey, Secret::RedisUrl);
+    let pair = |access: &str| {
+        format!(r#"{{ "S3_SECRET_KEY": "secret of {access}", "S3_ACCESS_KEY": "{access}" }}"#)
+    };
+    let variables = [("S3_ACCESS_KEY", "new"), ("S3_SECRET_KEY", "secret of new")];
+    let url = [("REDIS_URL", "redis://api:p@ssw0rd@cache")];
+    let previous = pair("old");
+    let old = [&variables[..], &[("S3_SECRET_KEY_PREVIOUS", &*previous)]].concat();
+    let at = |secret, text: &str, state| as_written(secret, text, state);
+    for (case, variables, stored, expected) in [
+        ("the pair in use", &variables[..], vec![at(s3, &pair("new"), Primary)], 0),
+        (
+            "the pair that is coming",
+            &old,
+            vec![at(s3, &pair("old"), Primary), at(s3, &pair("new"), Staged)],
+            0,
+        ),
+        (
+            "a rolling deployment that is over",
+            &old,
+            vec![at(s3, &pair("old"), Retired), at(s3, &pair("new"), Primary)],
+            0,
+        ),
+        (
+            "of one pair that was stored twice, the one in use",
+            &variables,
+            vec![
+                at(s3, r#"{"S3_ACCESS_KEY":"new","S3_SECRET_KEY":"secret of new"}"#, Retired),
+                at(s3, &pair("new"), Primary),
+            ],
+            0,
+        ),
+        ("the login in use", &url, vec![at(redis, "api:p%40%73sw0rd", Primary)], 0),
+        (
+            "one that is destroyed, and of which the fingerprint is left",
+            &url,
+            vec![at(redis, "api:p@ssw0rd", Destroyed), at(redis, "api:another", Primary)],
+            1,
+        ),
+    ] {
+        let declared = declared(variables);
+        let secret = stored[0].secret;
+        let agreement = reconcile(&declared, &stored).unwrap_or_else(|refusals| {
+            panic!("{case}: {refusals}");
+        });
+        let is_of_it = |action: &&Action<'_>| match action {
+            Action::Adopt { secret: of, .. }
+            | Action::Generate { secret: of, .. }
+            | Action::RollOver { secret: of, .. } => *of == secret,
+        };
+        assert_eq!(
+            agreement.actions.iter().find(is_of_it).map(|it| format!("{it:?}")),
+            None,
+            "{case}"
+        );
+        assert_eq!(agreement.notes.len(), expected, "{case}");
+    }
+    let stored = [at(s3, &pair("old"), Primary), at(s3, &pair("older"), Retiring)];
+    let new = declared(&old);
+    let wish = reconcile(&new, &stored).unwrap();
+    let rolls_over = |action: &Action<'_>| matches!(action, Action::RollOver { from, .. } if *from == stored[0].id);
+    assert!(wish.actions.iter().any(rolls_over), "the old pair is known beside the new one");
+}
+
 /// The store after every adoption of `actions`; a rollover has staged its key.
 fn carried_out(mut stored: Vec<Stored>, actions: &[Action<'_>]) -> Vec<Stored> {
     for action in actions {
-        let (secret, id, fingerprint, state, rank) = match action {
+        let (secret, id, identity, state, rank) = match action {
             Action::Adopt { secret, key, state, rank } => {
-                (*secret, key.id.clone(), key.material.fingerprint(), *state, *rank)
+                (*secret, key.id.clone(), key.identity, *state, *rank)
             }
             Action::RollOver { secret, to, .. } => {
-                (*secret, to.id.clone(), to.material.fingerprint(), KeyState::Staged, -1)
+                (*secret, to.id.clone(), to.identity, KeyState::Staged, -1)
             }
             Action::Generate { secret, rank } => {
-                let made = Material::generate().unwrap().fingerprint();
+                let made = Identity::plain(Material::generate().unwrap().fingerprint());
                 (*secret, KeyId::new("made").unwrap(), made, KeyState::Primary, *rank)
             }
         };
-        stored.push(Stored { secret, id, fingerprint, state, rank });
+        stored.push(Stored { secret, id, identity, state, rank });
     }
     stored
 }
@@ -232,7 +310,7 @@ proptest! {
         for secret in Secret::all() {
             let primaries = |keys: &[Stored]| keys.iter()
                 .filter(|key| (key.secret, key.state) == (secret, KeyState::Primary))
-                .map(|key| key.fingerprint).collect::<Vec<_>>();
+                .map(|key| key.identity.written()).collect::<Vec<_>>();
             let expected = usize::from(secret.entry().absence != Absence::Off);
             prop_assert_eq!(primaries(&after).len(), expected);
             if before.iter().any(|key| key.secret == secret) {

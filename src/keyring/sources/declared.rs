@@ -6,7 +6,8 @@ use sha2::{Digest, Sha256};
 
 use super::{
     ROOT_KEY,
-    environment::{Environment, Strictness, name},
+    canonical::{Identity, canonical},
+    environment::{Environment, Strictness, Value, name},
     fault::{Fault, Faults},
     rules::Reading,
 };
@@ -22,8 +23,10 @@ use crate::{
 pub struct DeclaredKey {
     /// Its id: of the ring, or derived from its fingerprint.
     pub id: KeyId,
-    /// The key.
+    /// The key, in its canonical form.
     pub material: Material,
+    /// By what the store knows it, however it was written.
+    pub identity: Identity,
     /// Which variable or file held it.
     pub origin: Origin,
     /// Whether it may have made values that name no key.
@@ -36,6 +39,21 @@ pub struct DeclaredKey {
 }
 
 impl DeclaredKey {
+    /// `written` as an accepted key that is called by its fingerprint, and that may have made
+    /// values that name no key.
+    pub(super) fn new(secret: Secret, written: &Material, origin: Origin) -> Self {
+        let material = canonical(secret, written);
+        Self {
+            id: derived_id(material.fingerprint()),
+            identity: Identity::of(secret, written),
+            material,
+            origin,
+            unnamed: true,
+            is_primary: false,
+            is_fallback: false,
+        }
+    }
+
     /// Whether its id was made from its fingerprint.
     pub(super) fn is_derived(&self) -> bool {
         self.id == derived_id(self.material.fingerprint())
@@ -174,9 +192,10 @@ fn keyring(secret: Secret, keys: &[DeclaredKey]) -> Result<AnyKeyring, InvalidKe
 }
 
 /// The root key guards the others, so it must be none of them.
-fn root_domain(environment: &Environment, faults: &mut Vec<Fault>) -> Vec<(Fingerprint, String)> {
+fn root_domain(environment: &Environment, faults: &mut Vec<Fault>) -> Vec<(Identity, String)> {
+    let known = |root: &Value| (Identity::plain(root.fingerprint()), root.name().to_owned());
     match environment.lookup(ROOT_KEY) {
-        Ok(root) => root.iter().map(|root| (root.fingerprint(), root.name().to_owned())).collect(),
+        Ok(root) => root.iter().map(known).collect(),
         Err(fault) => {
             faults.push(fault);
             Vec::new()
@@ -184,12 +203,13 @@ fn root_domain(environment: &Environment, faults: &mut Vec<Fault>) -> Vec<(Finge
     }
 }
 
-/// Each pair of variables of different domains that hold one key.
-fn tell_shared(domains: &[Vec<(Fingerprint, String)>], faults: &mut Vec<Fault>) {
+/// Each pair of variables of different domains that hold one key, or of which one holds
+/// what is secret in the other.
+fn tell_shared(domains: &[Vec<(Identity, String)>], faults: &mut Vec<Fault>) {
     for (index, domain) in domains.iter().enumerate() {
-        for (fingerprint, second) in domain {
+        for (identity, second) in domain {
             let earlier = domains[..index].iter().flatten();
-            for (_, first) in earlier.filter(|(other, _)| other == fingerprint) {
+            for (_, first) in earlier.filter(|(other, _)| other.shares_with(identity)) {
                 faults.push(Fault::Shared { first: first.clone(), second: second.clone() });
             }
         }

@@ -11,8 +11,9 @@ use std::{
 use secrecy::{ExposeSecret, SecretString};
 use zeroize::Zeroizing;
 
-use super::{fault::Fault, json::trim, managed::Managed};
+use super::{canonical::Identity, fault::Fault, json::trim, managed::Managed};
 use crate::{
+    catalog::Secret,
     keyring::Origin,
     material::{Fingerprint, Material},
 };
@@ -75,6 +76,11 @@ impl Value {
         (Material::new(self.text).expect("a value is not empty"), self.origin)
     }
 
+    /// By what it is known again, as a value of `secret`.
+    pub(super) fn identity(&self, secret: Secret) -> Identity {
+        Identity::of(secret, &Material::new(self.text.clone()).expect("a value is not empty"))
+    }
+
     /// Its name in every output, were it a key.
     #[must_use]
     pub fn fingerprint(&self) -> Fingerprint {
@@ -91,17 +97,6 @@ impl Value {
     pub(super) fn trimmed(self) -> Option<Self> {
         Self::new(trim(self.text.expose_secret()), self.origin)
     }
-}
-
-/// User and password of a credential as a URL writes it: `%` before what a URL cannot
-/// hold. `None` for anything else, a whole URL too.
-#[cfg(any(feature = "postgres", feature = "redis"))]
-pub(crate) fn login(credential: &Material) -> Option<(String, SecretString)> {
-    let text = credential.expose_source();
-    let (user, password) = text.split_once(':').filter(|_| !text.contains("://"))?;
-    let decoded = |text| percent_encoding::percent_decode_str(text).decode_utf8().ok();
-    let (user, password) = (decoded(user)?, decoded(password)?);
-    (!password.is_empty()).then(|| (user.into_owned(), password.into_owned().into()))
 }
 
 /// The `user:password` of a URL, if it has a password.

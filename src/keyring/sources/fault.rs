@@ -93,6 +93,16 @@ pub enum Fault {
         /// The variable.
         name: String,
     },
+    /// Previous values of which some lack a part.
+    #[error(
+        "{name} and {beside} hold different numbers of values; give each previous value in both, in the same order"
+    )]
+    PreviousUneven {
+        /// Where the one part stands.
+        name: String,
+        /// Where the other stands.
+        beside: String,
+    },
     /// An active id that is no key id.
     #[error("{name} is no key id; use only A-Z a-z 0-9 . _ -")]
     ActiveIdInvalid {

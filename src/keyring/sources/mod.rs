@@ -6,7 +6,8 @@
 //! 2. A fault names the variable, never its value, nor text that stood in its place.
 //! 3. The same value has the same key id in every process: a key without a name is
 //!    called by its fingerprint.
-//! 4. What is accepted is not weaker than what signs: a key that verifies tokens is
+//! 4. A value has one form, whichever way it was written: equal credentials are equal keys.
+//! 5. What is accepted is not weaker than what signs: a key that verifies tokens is
 //!    checked like the one that makes them. A key that only opens may be weak, or
 //!    shared, since that is what one rolls over from.
 //!
@@ -22,14 +23,17 @@
 //!
 //! A variable stands in one of these places; in two of them it is a fault.
 
+mod canonical;
 mod check;
 mod declared;
 mod environment;
 mod fault;
 mod json;
 mod managed;
+mod previous;
 mod rules;
 
+pub use canonical::Identity;
 pub use check::{ValueFault, check_value};
 pub use declared::{Declared, DeclaredKey, UnusableKeys, derived_id};
 pub use environment::{Environment, SECRETS_DIR, Strictness, Value};
@@ -43,11 +47,19 @@ pub const ROOT_KEY: &str = "BREEZE_ROOT_KEY";
 pub const ROOT_KEY_PREVIOUS: &str = "BREEZE_ROOT_KEY_PREVIOUS";
 
 #[cfg(feature = "store")]
+pub(crate) use canonical::canonical;
+#[cfg(any(feature = "postgres", feature = "redis"))]
+pub(crate) use canonical::login;
+#[cfg(feature = "providers")]
+pub(crate) use canonical::parts;
+#[cfg(feature = "store")]
 pub(crate) use check::weakness;
 #[cfg(any(feature = "postgres", feature = "redis"))]
-pub(crate) use environment::{login, user_info};
+pub(crate) use environment::user_info;
 #[cfg(feature = "store")]
-pub(crate) use rules::{previous, told};
+pub(crate) use previous::previous;
+#[cfg(feature = "store")]
+pub(crate) use rules::told;
 
 #[cfg(test)]
 mod tests;

@@ -12,17 +12,19 @@
 use zeroize::Zeroizing;
 
 use super::{
+    canonical::{Identity, is_login, secret_part},
     check::weakness,
-    declared::{DeclaredKey, derived_id},
-    environment::{Environment, Strictness, Value, user_info},
+    declared::DeclaredKey,
+    environment::{Environment, Strictness, Value},
     fault::{Fault, RingFault},
     json,
+    previous::previous_of,
 };
 use crate::{
     catalog::{Class, Entry, Secret},
     ids::KeyId,
     keyring::Origin,
-    material::{Fingerprint, Material},
+    material::Material,
 };
 
 /// What one secret's variables hold. A variable that is faulty is absent here,
@@ -83,10 +85,7 @@ impl<'a> Reading<'a> {
         Self {
             entry,
             own,
-            previous: told(previous(environment, entry.previous), faults)
-                .into_iter()
-                .map(|(material, origin)| (taken(entry, material), origin))
-                .collect(),
+            previous: told(previous_of(environment, entry), faults),
             ring,
             active,
             fallback,
@@ -96,10 +95,12 @@ impl<'a> Reading<'a> {
 
     /// The keys of this secret's own domain, each with its variable: no other
     /// secret may have them.
-    pub(super) fn domain(&self) -> Vec<(Fingerprint, String)> {
-        let own = self.own.iter().map(|value| (value.fingerprint(), value.name().to_owned()));
+    pub(super) fn domain(&self) -> Vec<(Identity, String)> {
+        let secret = self.entry.secret;
+        let own = self.own.iter().map(|value| (value.identity(secret), value.name().to_owned()));
         let ring = self.ring.iter().flat_map(|ring| {
-            ring.keys.iter().map(|(_, material)| (material.fingerprint(), ring.name.clone()))
+            let keys = ring.keys.iter();
+            keys.map(move |(_, key)| (Identity::of(secret, key), ring.name.clone()))
         });
         own.chain(ring).collect()
     }
@@ -116,7 +117,10 @@ impl<'a> Reading<'a> {
             Primary::Own(id) => (None, true, id),
         };
 
-        let mut keys = Vec::new();
+        let (mut keys, secret) = (Vec::new(), entry.secret);
+        let unnamed = |key: Material, origin| DeclaredKey::new(secret, &key, origin);
+        let named =
+            |id, key: Material, origin| DeclaredKey { id, unnamed: false, ..unnamed(key, origin) };
         let (first, rest): (Vec<_>, Vec<_>) = self
             .ring
             .into_iter()
@@ -129,9 +133,9 @@ impl<'a> Reading<'a> {
         }
         let is_fallback = self.own.is_none();
         if let Some((material, origin)) = self.own.or(self.fallback).map(Value::into_key) {
-            let id = own_id.unwrap_or_else(|| derived_id(material.fingerprint()));
-            let key = DeclaredKey { id, ..unnamed(material, origin) };
-            add(&mut keys, DeclaredKey { is_primary: own_is_primary, is_fallback, ..key });
+            let key = unnamed(material, origin);
+            let id = own_id.unwrap_or_else(|| key.id.clone());
+            add(&mut keys, DeclaredKey { id, is_primary: own_is_primary, is_fallback, ..key });
         }
         for (material, origin) in self.previous {
             add(&mut keys, unnamed(material, origin));
@@ -218,12 +222,10 @@ fn own(environment: &Environment, entry: &Entry, names: &[&str]) -> Result<Optio
     if entry.class == Class::Issued {
         return Ok(None);
     }
-    let value = match (entry.secret, entry.parts) {
-        (Secret::DatabaseUrl | Secret::RedisUrl, _) => {
-            environment.first(names)?.and_then(Value::user_info)
-        }
-        (_, []) => environment.first(names)?,
-        (_, parts) => together(environment, parts)?,
+    let value = match entry.parts {
+        [] if is_login(entry.secret) => environment.first(names)?.and_then(Value::user_info),
+        [] => environment.first(names)?,
+        parts => together(environment, parts)?,
     };
     let value = if entry.trimmed { value.and_then(Value::trimmed) } else { value };
     let is_unset = |value: &Value| {
@@ -234,20 +236,6 @@ fn own(environment: &Environment, entry: &Entry, names: &[&str]) -> Result<Optio
 
 /// The scrape token of Breeze's templates, which counts as none (FORMATS section 6).
 const REDACTED: &str = "REDACTED_DEV_TOKEN";
-
-/// A previous value as [`own`] took it: of a server's URL the credential, and without
-/// white space around it where that is dropped.
-fn taken(entry: &Entry, material: Material) -> Material {
-    let source = material.expose_source();
-    let part = match entry.secret {
-        Secret::DatabaseUrl | Secret::RedisUrl => user_info(source),
-        _ => Some(json::trim(source)).filter(|_| entry.trimmed),
-    };
-    match part.map(Material::new) {
-        Some(Ok(part)) => part,
-        _ => material,
-    }
-}
 
 /// The JSON object of `parts`, which are all set or none.
 fn together(environment: &Environment, parts: &[&str]) -> Result<Option<Value>, Fault> {
@@ -289,30 +277,6 @@ fn ring(environment: &Environment, entry: &Entry) -> Result<Option<Ring>, Fault>
     Ok(Some(Ring { origin: value.origin().clone(), name, keys }))
 }
 
-/// Previous values: those of each variable in turn.
-pub(crate) fn previous(
-    environment: &Environment,
-    names: &[&str],
-) -> Result<Vec<(Material, Origin)>, Fault> {
-    let mut keys = Vec::new();
-    for name in names {
-        let Some(value) = environment.lookup(name)? else { continue };
-        let listed = json::list(value.expose_text())
-            .ok_or_else(|| Fault::Previous { name: value.name().to_owned() })?;
-        keys.extend(listed.into_iter().map(|material| (material, value.origin().clone())));
-    }
-    Ok(keys)
-}
-
-const fn named(id: KeyId, material: Material, origin: Origin) -> DeclaredKey {
-    DeclaredKey { id, material, origin, unnamed: false, is_primary: false, is_fallback: false }
-}
-
-fn unnamed(material: Material, origin: Origin) -> DeclaredKey {
-    let id = derived_id(material.fingerprint());
-    DeclaredKey { id, material, origin, unnamed: true, is_primary: false, is_fallback: false }
-}
-
 /// Adds `key`, or lets it join one of the same material, where that keeps both
 /// meanings: unless both have an id of their own.
 fn add(keys: &mut Vec<DeclaredKey>, key: DeclaredKey) {
@@ -333,14 +297,20 @@ fn add(keys: &mut Vec<DeclaredKey>, key: DeclaredKey) {
     }
 }
 
-/// Keys that sign, seal or verify must be strong. Keys that only open need not be:
-/// a weak one is what one rolls over from. What stands in was judged as what it is.
+/// Keys that sign, seal or verify must be strong: what is secret in them. Keys that only
+/// open need not be: a weak one is what one rolls over from. What stands in was judged as
+/// what it is.
 fn tell_weak(entry: &Entry, keys: &[DeclaredKey], faults: &mut Vec<Fault>) {
     let counts =
         |key: &&DeclaredKey| !key.is_fallback && (key.is_primary || entry.class == Class::Signing);
     for key in keys.iter().filter(counts) {
-        let weak = weakness(key.material.expose_source(), entry.min_length);
-        faults.extend(weak.map(|weak| weak.of(key.variable(), entry.min_length)));
+        let part = secret_part(entry.secret, &key.material);
+        let weak = weakness(part.expose_source(), entry.min_length);
+        let name = match is_login(entry.secret) {
+            true => format!("the password in {}", key.variable()),
+            false => key.variable().to_owned(),
+        };
+        faults.extend(weak.map(|weak| weak.of(&name, entry.min_length)));
     }
 }
 

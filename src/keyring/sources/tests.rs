@@ -359,6 +359,80 @@ fn a_credential_is_all_of_its_variables_or_none() {
 }
 
 #[test]
+fn previous_values_of_a_credential_stand_whole_or_part_by_part() {
+    let s3 = Secret::S3SecretKey;
+    let pair = |access: &str, key: &str| {
+        format!(r#"*={{"S3_ACCESS_KEY":"{access}","S3_SECRET_KEY":"{key}"}}"#)
+    };
+    let present = [("S3_ACCESS_KEY", "AKIANEW"), ("S3_SECRET_KEY", "the new secret key")];
+    let previous = |more: Variables<'_>| {
+        let mut keys = keys(&[&present[..], more].concat(), s3);
+        assert_eq!(keys.remove(0), format!("{}!?", pair("AKIANEW", "the new secret key")));
+        keys
+    };
+    let (access, key) = ("S3_ACCESS_KEY_PREVIOUS", "S3_SECRET_KEY_PREVIOUS");
+    let old = format!("{}?", pair("AKIAOLD", "s"));
+    let whole = r#"{ "S3_SECRET_KEY": "s", "S3_ACCESS_KEY": "AKIAOLD" }"#;
+    assert_eq!(previous(&[(key, whole)]), [&*old]);
+    assert_eq!(previous(&[(key, "s"), (access, "AKIAOLD")]), [&*old]);
+    let rotated = format!("{}?", pair("AKIANEW", "s"));
+    assert_eq!(previous(&[(key, "s")]), [&*rotated], "the id is the same still");
+    assert_eq!(
+        previous(&[(key, r#"["s","t"]"#), (access, r#"["AKIAOLD","AKIAOLDER"]"#)]),
+        [old.clone(), format!("{}?", pair("AKIAOLDER", "t"))]
+    );
+    let list = serde_json::json!([whole, "t"]).to_string();
+    assert_eq!(previous(&[(key, &list)]), [old, format!("{}?", pair("AKIANEW", "t"))]);
+    assert_eq!(previous(&[(access, "AKIAOLD")]), <[String; 0]>::default());
+    assert_eq!(keys(&[(key, "s")], s3), ["*=s?"], "nothing tells the other part");
+    assert_eq!(
+        faults(&[&present[..], &[(key, r#"["s","t"]"#), (access, "AKIAOLD")]].concat()),
+        [r#"PreviousUneven { name: "S3_ACCESS_KEY_PREVIOUS", beside: "S3_SECRET_KEY_PREVIOUS" }"#]
+    );
+}
+
+#[test]
+fn of_a_credential_what_is_secret_in_it_is_judged() {
+    let user = ("SMTP_USER", "a-user-that-is-long-enough");
+    let cases: &[(Variables<'_>, &str)] = &[
+        (&[user, ("SMTP_PASS", "changeme")], r#"Placeholder { name: "SMTP_PASS" }"#),
+        (&[user, ("SMTP_PASS", "short")], r#"Short { name: "SMTP_PASS", min: 8 }"#),
+        (
+            &[("DATABASE_URL", "postgres://a-long-user:change%2Dme@db/breeze")],
+            r#"Placeholder { name: "the password in DATABASE_URL" }"#,
+        ),
+        (
+            &[("REDIS_URL", "redis://a-long-user:short@cache")],
+            r#"Short { name: "the password in REDIS_URL", min: 8 }"#,
+        ),
+        (
+            &[("JWT_SECRET", J1), user, ("SMTP_PASS", J1)],
+            r#"Shared { first: "JWT_SECRET", second: "SMTP_PASS" }"#,
+        ),
+        (
+            &[("REDIS_URL", "redis://:p%40ssw0rd@cache"), user, ("SMTP_PASS", "p@ssw0rd")],
+            r#"Shared { first: "REDIS_URL", second: "SMTP_PASS" }"#,
+        ),
+        (
+            &[
+                ("DATABASE_URL", "postgres://api:p@ssw0rd@db/breeze"),
+                ("REDIS_URL", "redis://:p%40ssw0rd@cache"),
+            ],
+            r#"Shared { first: "DATABASE_URL", second: "REDIS_URL" }"#,
+        ),
+        (
+            &[("BREEZE_ROOT_KEY", A1), user, ("SMTP_PASS", A1)],
+            r#"Shared { first: "BREEZE_ROOT_KEY", second: "SMTP_PASS" }"#,
+        ),
+    ];
+    for (variables, fault) in cases {
+        assert_eq!(faults(variables), [*fault], "{variables:?}");
+    }
+    let known = [("SMTP_USER", A1), ("SMTP_PASS", A2), ("APP_ENCRYPTION_KEY", A1)];
+    assert_eq!(faults(&known), <[String; 0]>::default(), "a user is no secret");
+}
+
+#[test]
 fn peppers_are_trimmed_and_do_with_breeze_s_legacy_ones() {
     let pepper = Secret::EnrollmentKeyPepper;
     let own = ("ENROLLMENT_KEY_PEPPER", &*format!("  {A1}\n"));
@@ -380,12 +454,15 @@ fn peppers_are_trimmed_and_do_with_breeze_s_legacy_ones() {
 #[test]
 fn of_a_url_the_credential_alone_is_declared() {
     let variables = [
-        ("DATABASE_URL", "postgres://api_b:new-one@db-1/breeze"),
-        ("DATABASE_URL_PREVIOUS", r#"["postgres://api:old-one@db-2/breeze","api:older"]"#),
+        ("DATABASE_URL", "postgres://api_b:the-new-one@db-1/breeze"),
+        (
+            "DATABASE_URL_PREVIOUS",
+            r#"["postgres://api:old-one@db-2/breeze","api:older","api%5Fb:the%2dnew%2done"]"#,
+        ),
     ];
     assert_eq!(
         keys(&variables, Secret::DatabaseUrl),
-        ["*=api_b:new-one!?", "*=api:old-one?", "*=api:older?"]
+        ["*=api_b:the-new-one!?", "*=api:old-one?", "*=api:older?"]
     );
     let none = keys(&[("DATABASE_URL", "sqlite://breeze.db")], Secret::DatabaseUrl);
     assert_eq!(none, <[String; 0]>::default());

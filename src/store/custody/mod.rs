@@ -27,7 +27,9 @@ use crate::{
     catalog::{Class, Secret},
     clock::Timestamp,
     ids::KeyId,
-    keyring::{AnyKeyring, Key, KeyState, Keychain, Keyring, Origin, reconcile::Stored},
+    keyring::{
+        AnyKeyring, Key, KeyState, Keychain, Keyring, Origin, reconcile::Stored, sources::Identity,
+    },
     material::Material,
 };
 
@@ -80,17 +82,27 @@ impl NewKey<'_> {
     }
 }
 
-/// What [`crate::keyring::reconcile`] needs to know of a key.
-impl From<&KeyRecord> for Stored {
-    fn from(record: &KeyRecord) -> Self {
-        Self {
-            secret: record.secret,
-            id: record.id.clone(),
-            fingerprint: record.fingerprint,
-            state: record.state,
-            rank: record.rank,
-        }
-    }
+/// What [`crate::keyring::reconcile`] needs to know of each key.
+#[must_use]
+pub fn stored(custody: &Custody, root: &RootKeys) -> Vec<Stored> {
+    let stored = custody.keys.iter().map(|record| Stored {
+        secret: record.secret,
+        id: record.id.clone(),
+        identity: identity(root, record),
+        state: record.state,
+        rank: record.rank,
+    });
+    stored.collect()
+}
+
+/// By what the key of `record` is known again. One that does not open, or is destroyed, is
+/// known by its fingerprint alone.
+#[must_use]
+pub fn identity(root: &RootKeys, record: &KeyRecord) -> Identity {
+    open(root, record).map_or_else(
+        |_| Identity::plain(record.fingerprint),
+        |material| Identity::of(record.secret, &material),
+    )
 }
 
 /// The keychain of `custody`: of each secret every accepted key, in rank order. A

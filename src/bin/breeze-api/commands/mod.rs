@@ -22,6 +22,7 @@ use std::{io::IsTerminal, ops::AsyncFnOnce, process::ExitCode, sync::Arc, time::
 
 use anyhow::Context;
 use breeze_rollover::{
+    catalog::Class,
     clock::{Clock, SystemClock},
     embed::{Database, Setup},
     ids::Epoch,
@@ -30,7 +31,7 @@ use breeze_rollover::{
         sources::{Declared, Environment},
     },
     operator::Operator,
-    store::StoreError,
+    store::{KeyRecord, StoreError},
     token::Lifetimes,
 };
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -90,8 +91,8 @@ pub(crate) async fn connect(url: &SecretString) -> anyhow::Result<Database> {
     Ok(Database::connect(url.expose_secret(), 8).await?)
 }
 
-/// The keychain of the environment alone. Where a key store exists too, both must
-/// name the same primary keys, or a rewrap would undo a rollover.
+/// The keychain of the environment alone, to rewrap with. Where a key store exists too, both
+/// must seal with the same keys, or a rewrap would undo a rollover.
 pub(crate) async fn environment_keychain(
     database: &Database,
     environment: &Environment,
@@ -100,7 +101,8 @@ pub(crate) async fn environment_keychain(
     match database.check().await {
         Ok(()) => {
             let custody = database.store().custody().await?;
-            for key in &custody.keys {
+            let seals = |key: &&KeyRecord| key.secret.entry().class == Class::Sealing;
+            for key in custody.keys.iter().filter(seals) {
                 let Some(ours) = declared.primary(key.secret) else { continue };
                 let is_primary = key.state == KeyState::Primary;
                 anyhow::ensure!(
