@@ -1,4 +1,4 @@
-//! API keys that users hold. A key is shown once, when it is issued.
+//! API keys that users hold. A key is shown once, when it is issued, and only if it counts.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use breeze_rollover::{
     catalog::Secret,
     clock::Timestamp,
     digest::{API_KEY_PREFIX, Hash, api_key},
-    keyring::Fenced,
+    keyring::{Fenced, Keychain},
     problem::Problem,
 };
 use http::StatusCode;
@@ -25,13 +25,14 @@ use super::{
     row::require_text,
 };
 use crate::{
-    auth::KeyHolder,
+    auth::{KeyHolder, still_counts},
     data::{ApiKeyRow, Holders, NewApiKey, RowId},
-    extract::{Caller, Id, Json, MaybeJson, Page},
+    extract::{Caller, Columns, Id, Json, MaybeJson, Page},
     state::App,
 };
 
 const WHAT: &str = "API key";
+const SECRET: Secret = Secret::UserApiKeys;
 
 /// How long the old key lives beside the new one, at most.
 const LONGEST_OVERLAP: Duration = Duration::from_secs(30 * 24 * 60 * 60);
@@ -107,7 +108,7 @@ struct RevokeAll {
 
 /// A key of the present generation, and what is stored of it.
 fn minted(
-    app: &App,
+    keychain: &Keychain,
     name: String,
     held_by: RowId,
     org_id: Option<RowId>,
@@ -117,8 +118,7 @@ fn minted(
         tracing::error!(%error, "no API key can be made");
         Problem::internal()
     })?;
-    let keys = app.keychain.load();
-    let ring = keys.verbatim(Secret::UserApiKeys).map_err(|error| {
+    let ring = keychain.verbatim(SECRET).map_err(|error| {
         tracing::error!(%error, "no API key can be issued");
         Problem::internal()
     })?;
@@ -149,20 +149,24 @@ async fn page(
 async fn create(
     State(app): State<App>,
     caller: Caller,
+    Columns(sealed): Columns,
     Json(body): Json<Create>,
 ) -> Result<Response, Problem> {
     require_text("name", Some(&body.name))?;
     let org_id = caller.placing(body.org_id)?;
     let lifetime = body.expires_in_seconds.map(|seconds| Duration::from_secs(seconds.into()));
     let ends_at = lifetime.map(|lifetime| app.clock.now().plus(lifetime));
-    let (key, new) = minted(&app, body.name, caller.id, org_id, ends_at)?;
-    Ok(issued(&key, app.data.issue_api_key(&new).await?))
+    let (key, new) = minted(sealed.keychain(), body.name, caller.id, org_id, ends_at)?;
+    let row = app.data.issue_api_key(&new).await?;
+    still_counts(&app, sealed.keychain(), SECRET, new.generation.as_str())?;
+    Ok(issued(&key, row))
 }
 
 /// A new key in the place of one, which lives on for the overlap.
 async fn rotate(
     State(app): State<App>,
     caller: Caller,
+    Columns(sealed): Columns,
     Id(id): Id,
     MaybeJson(body): MaybeJson<Rotate>,
 ) -> Result<Response, Problem> {
@@ -174,10 +178,12 @@ async fn rotate(
     let old = app.data.api_key(id, reach).await?;
     let old = old.ok_or_else(|| answer::missing(WHAT))?;
     let (name, holder) = (old.name.unwrap_or_default(), old.held_by.unwrap_or(caller.id));
-    let (key, new) = minted(&app, name, holder, old.org_id, None)?;
+    let (key, new) = minted(sealed.keychain(), name, holder, old.org_id, None)?;
     let now = app.clock.now();
     let rotated = app.data.rotate_api_key(id, reach, &new, now, now.plus(overlap)).await?;
-    rotated.map(|row| issued(&key, row)).ok_or_else(|| answer::missing(WHAT))
+    let row = rotated.ok_or_else(|| answer::missing(WHAT))?;
+    still_counts(&app, sealed.keychain(), SECRET, new.generation.as_str())?;
+    Ok(issued(&key, row))
 }
 
 async fn revoke(State(app): State<App>, caller: Caller, Id(id): Id) -> Result<StatusCode, Problem> {
