@@ -113,6 +113,8 @@ async fn a_straggler_makes_nothing_with_the_keys_of_before(database: Database) {
     execute(&database, &format!("UPDATE {table} SET lease_until = 0")).await;
     other.carry(app).await.unwrap();
     other.carry(begin(Secret::JwtSecret).await).await.unwrap();
+    other.worker.replica().beat().await.unwrap();
+    let foreign = sign(&other.worker.replica().keychain().load()).unwrap();
     for rollover in database.store().rollovers(None, 2).await.unwrap() {
         assert_eq!(rollover.phase, Phase::Retired, "nobody waits for a straggler: {rollover:?}");
     }
@@ -125,6 +127,10 @@ async fn a_straggler_makes_nothing_with_the_keys_of_before(database: Database) {
     let (jwt_too, sealed_too) =
         (jwt.clone().accepting_while_fenced(), sealed.clone().accepting_while_fenced());
     assert_eq!(ask(&jwt_too, &sealed_too, &old).await, StatusCode::OK, "as it was told to");
+    for (jwt, sealed) in [(&jwt, &sealed), (&jwt_too, &sealed_too)] {
+        let status = ask(jwt, sealed, &foreign).await;
+        assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE, "a key that others know");
+    }
     // It knows the new keys, and still nobody waits for it.
     replica.refresh().await.unwrap();
     assert_eq!(seal(&replica.keychain().load()), Err(SealError::Fenced(Fenced)));

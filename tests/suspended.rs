@@ -10,12 +10,12 @@ mod support;
 use std::time::Duration;
 
 use breeze_rollover::{catalog::Secret, ids::RolloverId, rollover::Phase};
-use http::Method;
 use serde_json::{Value, json};
 use support::{
     breeze_api::Process,
     deployment::{Db, Opened, administrator, on_both_databases, on_postgres},
     free_port,
+    halt::{halt, is_fenced},
     http::{Answer, Client},
 };
 use tokio::time::{sleep, timeout};
@@ -55,22 +55,6 @@ fn signer(client: &Client) -> String {
     header["kid"].as_str().unwrap().to_owned()
 }
 
-/// Stops `process` at a moment in which it holds up nobody: a SQLite file that it has
-/// locked would stay so.
-async fn stop(process: &Process, other: &Client) {
-    loop {
-        process.signal("STOP").await;
-        let writes = other.ask(Method::POST, LOGIN, Some(login()));
-        if let Ok(Ok(answer)) = timeout(Duration::from_secs(3), writes).await
-            && answer.status == 200
-        {
-            return;
-        }
-        process.signal("CONT").await;
-        sleep(Duration::from_millis(100)).await;
-    }
-}
-
 /// Rolls `secret` over to the end, and answers its new primary key.
 async fn roll_over(opened: &Opened, admin: &Client, secret: Secret, mode: &str) -> String {
     let body = json!({ "secret": secret, "mode": mode, "reason": "a test" });
@@ -86,12 +70,6 @@ async fn roll_over(opened: &Opened, admin: &Client, secret: Secret, mode: &str) 
         }
     };
     timeout(Duration::from_secs(60), ended).await.expect("nobody waits for a straggler")
-}
-
-fn is_fenced(answer: &Answer) -> bool {
-    let is_fenced = answer.status == 503 && answer.json()["code"] == "fenced";
-    assert!(!is_fenced || answer.header("retry-after") == Some("1"), "{answer:?}");
-    is_fenced
 }
 
 async fn a_process_that_was_stopped_past_its_lease_makes_nothing_with_old_keys(db: Db) {
@@ -111,7 +89,7 @@ async fn a_process_that_was_stopped_past_its_lease_makes_nothing_with_old_keys(d
         [before.begin(VARIABLES, variable("in flight")).await, client.begin(LOGIN, login()).await];
     client.get("/ready").await.expect(200);
 
-    stop(&straggler, &other_client).await;
+    halt(&straggler, &opened).await;
     let admin = other_client.bearing(admin.bearer().unwrap());
     let app = roll_over(&opened, &admin, Secret::AppEncryptionKey, "graceful").await;
     let jwt = roll_over(&opened, &admin, Secret::JwtSecret, "hard").await;

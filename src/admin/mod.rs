@@ -25,7 +25,9 @@
 //! | `GET /audit/verify` | whether the trail is whole, and where it is not |
 //!
 //! 1. Every route demands an access token of system scope with MFA: the router
-//!    brings its own [`JwtLayer`], so that nesting it cannot leave it open.
+//!    brings its own [`JwtLayer`], so that nesting it cannot leave it open. That layer holds
+//!    the keys that let a call in until the call has its answer: none of them is said to be
+//!    cut off before.
 //! 2. No key, value or token is in any answer, log or audit entry.
 //! 3. Every call is an audit entry, a refused one too. Calls of nobody known are told
 //!    up to a number a minute, and counted beyond.

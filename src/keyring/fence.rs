@@ -6,7 +6,7 @@
 //!    and keychains that were read after it; whoever still holds an older keychain
 //!    stays behind the old one.
 //! 3. What is checked once it is made was made in time, wherever in between the
-//!    process was stopped.
+//!    process was stopped. So is what keys have accepted, or refused: [`Fence::in_time`].
 //!
 //! Keys without a lease behind them (a command that reads the environment alone, an
 //! app that builds its own keychain) are never fenced, and no clock is read for them.
@@ -48,6 +48,25 @@ impl Fence {
             Some(end) if Uptime::now().as_nanos() >= end.load(Ordering::Acquire) => Err(Fenced),
             _ => Ok(()),
         }
+    }
+
+    /// What came of using keys, if it came in time. Checked afterwards: from the end of the
+    /// lease on, a key that has accepted something may count as cut off, and one that was
+    /// missing may be what others make things with. Who `accepts` while fenced lets the
+    /// former pass, and never the latter.
+    ///
+    /// # Errors
+    /// [`Fenced`] in the place of an outcome that came too late.
+    #[inline]
+    pub fn in_time<T, E: From<Fenced>>(
+        &self,
+        outcome: Result<T, E>,
+        accepts: bool,
+    ) -> Result<T, E> {
+        if !(accepts && outcome.is_ok()) {
+            self.check()?;
+        }
+        outcome
     }
 
     /// Moves the end on to `end`: the lease was renewed before it ran out. Never moves
@@ -113,6 +132,31 @@ mod tests {
         assert_eq!(fence.extend(Uptime::now().plus(2 * LONG)), Ok(()));
         assert_eq!(fence.extend(Uptime::ZERO), Ok(()));
         assert!(fence.left() > Some(LONG));
+    }
+
+    #[test]
+    fn what_keys_accept_too_late_may_pass_and_what_they_refuse_does_not() {
+        #[derive(Debug, PartialEq)]
+        enum Refusal {
+            TooLate,
+            UnknownKey,
+        }
+        use Refusal::{TooLate, UnknownKey};
+        impl From<Fenced> for Refusal {
+            fn from(_: Fenced) -> Self {
+                TooLate
+            }
+        }
+        let (open, shut) = (Fence::at(Uptime::now().plus(LONG)), Fence::at(Uptime::ZERO));
+        for (fence, accepts, accepted, refused) in [
+            (&open, false, Ok(()), Err(UnknownKey)),
+            (&open, true, Ok(()), Err(UnknownKey)),
+            (&shut, false, Err(TooLate), Err(TooLate)),
+            (&shut, true, Ok(()), Err(TooLate)),
+        ] {
+            assert_eq!(fence.in_time(Ok(()), accepts), accepted);
+            assert_eq!(fence.in_time(Err::<(), _>(UnknownKey), accepts), refused);
+        }
     }
 
     #[test]

@@ -3,13 +3,14 @@
 use std::{
     future::Future,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll},
 };
 
 use http::Response;
 use pin_project_lite::pin_project;
 
-use crate::problem::Problem;
+use crate::{keyring::Keychain, problem::Problem};
 
 pin_project! {
     /// The future of every layer here.
@@ -24,14 +25,15 @@ pin_project! {
     #[derive(Debug)]
     #[project = AnswerProjection]
     enum Answer<F> {
-        Inner { #[pin] future: F },
+        Inner { #[pin] future: F, held: Arc<Keychain> },
         Refusal { problem: Option<Box<Problem>> },
     }
 }
 
 impl<F> ResponseFuture<F> {
-    pub(super) const fn forward(future: F) -> Self {
-        Self { answer: Answer::Inner { future } }
+    /// What `future` answers. `held` is held until then.
+    pub(super) const fn forward(future: F, held: Arc<Keychain>) -> Self {
+        Self { answer: Answer::Inner { future, held } }
     }
 
     pub(super) fn reject(problem: Problem) -> Self {
@@ -48,7 +50,7 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match self.project().answer.project() {
-            AnswerProjection::Inner { future } => future.poll(cx),
+            AnswerProjection::Inner { future, .. } => future.poll(cx),
             AnswerProjection::Refusal { problem } => {
                 let problem = problem.take().expect("a finished future is not polled again");
                 Poll::Ready(Ok(problem.response()))

@@ -61,15 +61,13 @@ impl Scrape {
                 return Err(Problem::forbidden("this address may not scrape metrics"));
             }
         }
-        if !self.accepts_while_fenced {
-            keychain.fence().check()?;
-        }
         let mut sent = headers.get_all(header::AUTHORIZATION).iter();
         let one = sent.next().filter(|_| sent.next().is_none());
         let token = one.and_then(|sent| sent.to_str().ok()?.strip_prefix("Bearer "));
-        token
+        let accepted = token
             .and_then(|token| ring.accept(token, replica.clock().now()))
             .map(drop)
-            .ok_or_else(|| Problem::unauthorized("send the metrics token as Bearer"))
+            .ok_or_else(|| Problem::unauthorized("send the metrics token as Bearer"));
+        keychain.fence().in_time(accepted, self.accepts_while_fenced)
     }
 }

@@ -19,23 +19,23 @@ on_both_databases!(with oathtool_tests, "needs oathtool; tests/run installs it":
     wrong_codes_are_throttled,
 );
 
-async fn set_up(client: &Client, code: Option<String>) -> Answer {
+pub async fn set_up(client: &Client, code: Option<String>) -> Answer {
     let body = json!({ "password": PASSWORD, "code": code });
     client.post("/api/v1/auth/mfa/setup", body).await
 }
 
-async fn enable(client: &Client, code: &str) -> Answer {
+pub async fn enable(client: &Client, code: &str) -> Answer {
     client.post("/api/v1/auth/mfa/enable", json!({ "code": code })).await
 }
 
-fn device_of(offer: &Value) -> Device {
+pub fn device_of(offer: &Value) -> Device {
     let secret = offer["secret"].as_str().unwrap();
     assert!(offer["otpauthUrl"].as_str().unwrap().contains(&format!("secret={secret}")));
     Device::new(secret)
 }
 
 /// Ann, enrolled, and the tokens that she got for it.
-async fn enrolled(service: &Service) -> (Person, Value) {
+pub async fn enrolled(service: &Service) -> (Person, Value) {
     let [client, _] = &service.clients;
     let mut ann = service.person("ann@example.test").await;
     let me = bearing(client, &ann.session(client).await);

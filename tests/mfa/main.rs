@@ -12,6 +12,7 @@ mod support;
 mod crowd;
 mod device;
 mod enrolment;
+mod outlived;
 mod rollover;
 mod sample;
 mod service;

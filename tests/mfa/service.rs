@@ -28,7 +28,7 @@ pub struct Service {
     pub clients: [Client; 2],
     /// Of the first start.
     pub administrator: Option<Person>,
-    _processes: [Process; 2],
+    pub processes: [Process; 2],
 }
 
 /// Who logs in with a password and, if they have one, a device.
@@ -58,7 +58,7 @@ impl Service {
             Person { email: told.email, password: told.password, device }
         });
         let operator = client.bearing(&token);
-        Self { db, operator, clients: [client, other], administrator, _processes: [first, second] }
+        Self { db, operator, clients: [client, other], administrator, processes: [first, second] }
     }
 
     /// A user without a second factor.

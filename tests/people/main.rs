@@ -9,6 +9,7 @@
 mod support;
 
 mod jar;
+mod outlived;
 mod person;
 mod recovery_codes;
 mod recovery_reissue;

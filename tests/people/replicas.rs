@@ -22,7 +22,7 @@ pub struct Replicas {
     pub operator: Client,
     /// One for each process.
     pub clients: [Client; 2],
-    processes: [Process; 2],
+    pub processes: [Process; 2],
 }
 
 impl Replicas {

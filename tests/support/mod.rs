@@ -16,6 +16,8 @@ pub mod by_hand;
 pub mod deployment;
 #[cfg(feature = "worker")]
 pub mod double;
+#[cfg(feature = "api")]
+pub mod halt;
 pub mod http;
 #[cfg(feature = "postgres")]
 pub mod postgres;

@@ -7,7 +7,7 @@ use axum::{
     middleware::Next,
     response::{IntoResponse, Response},
 };
-use breeze_rollover::{layer::sealed::Sealed, problem::Problem};
+use breeze_rollover::{keyring::Fenced, layer::sealed::Sealed, problem::Problem};
 use http::{HeaderName, HeaderValue, StatusCode};
 use sqlx::types::Uuid;
 
@@ -44,17 +44,25 @@ pub(crate) fn span(request: &Request) -> tracing::Span {
     tracing::info_span!("request", id, method = %request.method(), route)
 }
 
-/// Has a request made again, during which the lease ran out: a page may lack a value, and
-/// a refusal may be for want of a key that others have by now. What was written is told.
+/// Has a page asked for again, during which the lease ran out: it may lack a value, or be
+/// a refusal for want of a key that others have by now. What may have been done is told as
+/// its handler tells it, which judges itself what it refuses for want of a key.
 pub(crate) async fn answer_in_time(request: Request, next: Next) -> Response {
     let is_safe = request.method().is_safe();
-    let sealed = request.extensions().get::<Sealed>().cloned();
+    let sealed = request.extensions().get::<Sealed>().filter(|_| is_safe).cloned();
     let response = next.run(request).await;
-    match sealed.map_or(Ok(()), |sealed| sealed.check()) {
-        Err(fenced) if is_safe || !response.status().is_success() => {
-            Problem::from(fenced).into_response()
-        }
-        _ => response,
+    let Some(sealed) = sealed else { return response };
+    let outcome =
+        if response.status().is_success() { Ok(response) } else { Err(Refusal(response)) };
+    sealed.in_time(outcome).unwrap_or_else(|Refusal(response)| response)
+}
+
+/// An answer that is no success.
+struct Refusal(Response);
+
+impl From<Fenced> for Refusal {
+    fn from(fenced: Fenced) -> Self {
+        Self(Problem::from(fenced).into_response())
     }
 }
 
@@ -67,7 +75,7 @@ pub(crate) async fn limit_time(
     match tokio::time::timeout(limit, next.run(request)).await {
         Ok(response) => response,
         Err(_) => Problem::unavailable(
-            "the request took too long and was given up; try again",
+            "the request took too long and was given up; if it was to change something, see whether it has before you try again",
             Duration::from_secs(1),
         )
         .coded("timeout")
@@ -130,30 +138,37 @@ mod tests {
         assert!(body.contains(r#""code":"internal""#) && !body.contains("hunter2"), "{body}");
     }
 
-    /// What becomes of `answer` to a request of `method` during which the lease runs out.
-    async fn outlives_its_lease(method: Method, answer: StatusCode) -> StatusCode {
+    /// What becomes of `answer` to a request of `method` during which the lease runs out,
+    /// where the process `accepts` without it or not.
+    async fn outlives_its_lease(method: Method, answer: StatusCode, accepts: bool) -> StatusCode {
         let fence = Fence::at(Uptime::now().plus(Duration::from_secs(60)));
         let keys = KeychainHandle::new(Keychain::new(Epoch(1)).under(fence.clone()));
         let page = async move || {
             fence.shut();
             answer
         };
+        let sealed = SealedLayer::new(keys, Registry::empty());
         let router = Router::new()
             .route("/", get(page.clone()).post(page))
             .layer(layers::from_fn(answer_in_time))
-            .layer(SealedLayer::new(keys, Registry::empty()));
+            .layer(if accepts { sealed.accepting_while_fenced() } else { sealed });
         let request = http::Request::builder().method(method).body(Body::empty()).unwrap();
         router.oneshot(request).await.unwrap().status()
     }
 
     #[tokio::test]
-    async fn pages_and_refusals_are_asked_for_again_where_the_lease_ran_out_and_writes_are_told() {
-        for (method, answer, told) in [
-            (Method::GET, StatusCode::OK, StatusCode::SERVICE_UNAVAILABLE),
-            (Method::POST, StatusCode::UNAUTHORIZED, StatusCode::SERVICE_UNAVAILABLE),
-            (Method::POST, StatusCode::CREATED, StatusCode::CREATED),
+    async fn pages_are_asked_for_again_where_the_lease_ran_out_and_what_may_be_done_is_told() {
+        use StatusCode as Is;
+        for (method, answer, accepts, told) in [
+            (Method::GET, Is::OK, false, Is::SERVICE_UNAVAILABLE),
+            (Method::GET, Is::NOT_FOUND, false, Is::SERVICE_UNAVAILABLE),
+            (Method::GET, Is::OK, true, Is::OK),
+            (Method::GET, Is::NOT_FOUND, true, Is::SERVICE_UNAVAILABLE),
+            (Method::POST, Is::CREATED, false, Is::CREATED),
+            (Method::POST, Is::BAD_GATEWAY, false, Is::BAD_GATEWAY),
+            (Method::POST, Is::BAD_GATEWAY, true, Is::BAD_GATEWAY),
         ] {
-            assert_eq!(outlives_its_lease(method, answer).await, told);
+            assert_eq!(outlives_its_lease(method, answer, accepts).await, told);
         }
     }
 

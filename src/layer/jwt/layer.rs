@@ -1,16 +1,12 @@
-//! The layer, its service, and the one decision that they make.
+//! The layer, and the one decision that it makes.
 
-use std::{
-    sync::Arc,
-    task::{Context, Poll},
-};
+use std::sync::Arc;
 
-use http::{HeaderMap, Request, Response};
+use http::{HeaderMap, Request};
 use tower_layer::Layer;
-use tower_service::Service;
 
 use super::{
-    ResponseFuture, bearer,
+    bearer,
     denied::Denied,
     memo::{self, Memo},
 };
@@ -18,6 +14,7 @@ use crate::{
     catalog::Secret,
     clock::{Clock, SystemClock},
     keyring::{Keychain, KeychainHandle, NoKeyring},
+    layer::{Admit, Gate},
     token::{self, Claims, Scope, TokenKind},
 };
 
@@ -86,7 +83,8 @@ impl JwtLayer {
     }
 
     /// Goes on accepting tokens while the process is without its lease. A key that is
-    /// cut off meanwhile is accepted until the process has read the keys anew.
+    /// cut off meanwhile is accepted until the process has read the keys anew; a token
+    /// that is not accepted may be of a newer key, and is answered with 503.
     #[must_use]
     pub fn accepting_while_fenced(self) -> Self {
         self.with(|demands| demands.accepts_while_fenced = true)
@@ -120,31 +118,36 @@ impl JwtLayer {
         keychain: &Arc<Keychain>,
         headers: &HeaderMap,
     ) -> Result<Option<Arc<Claims>>, Denied> {
-        let demands = &*self.0;
-        if !demands.accepts_while_fenced {
-            keychain.fence().check()?;
-        }
-        let Some(token) = bearer::token(headers)? else {
-            let may_pass = demands.optional && demands.scope.is_none() && !demands.mfa;
-            return if may_pass { Ok(None) } else { Err(Denied::NoToken) };
-        };
-        let claims = demands.verify(keychain, token)?;
-        if claims.kind != demands.kind {
-            return Err(Denied::WrongKind(claims.kind));
-        }
-        if let Some(scope) = demands.scope
-            && claims.scope != Some(scope)
-        {
-            return Err(Denied::InsufficientScope(scope));
-        }
-        if demands.mfa && !claims.mfa {
-            return Err(Denied::MfaRequired);
-        }
-        Ok(Some(claims))
+        let decided = self.0.decide(keychain, headers);
+        keychain.fence().in_time(decided, self.0.accepts_while_fenced)
     }
 }
 
 impl Demands {
+    fn decide(
+        &self,
+        keychain: &Arc<Keychain>,
+        headers: &HeaderMap,
+    ) -> Result<Option<Arc<Claims>>, Denied> {
+        let Some(token) = bearer::token(headers)? else {
+            let may_pass = self.optional && self.scope.is_none() && !self.mfa;
+            return if may_pass { Ok(None) } else { Err(Denied::NoToken) };
+        };
+        let claims = self.verify(keychain, token)?;
+        if claims.kind != self.kind {
+            return Err(Denied::WrongKind(claims.kind));
+        }
+        if let Some(scope) = self.scope
+            && claims.scope != Some(scope)
+        {
+            return Err(Denied::InsufficientScope(scope));
+        }
+        if self.mfa && !claims.mfa {
+            return Err(Denied::MfaRequired);
+        }
+        Ok(Some(claims))
+    }
+
     fn verify(&self, keychain: &Arc<Keychain>, token: &str) -> Result<Arc<Claims>, Denied> {
         let now = self.clock.now();
         if let Some(claims) = self.memo.get(keychain, token, now) {
@@ -157,47 +160,25 @@ impl Demands {
     }
 }
 
-impl<S> Layer<S> for JwtLayer {
-    type Service = Jwt<S>;
+impl Admit for JwtLayer {
+    type Denied = Denied;
 
-    fn layer(&self, inner: S) -> Jwt<S> {
-        Jwt { inner, layer: self.clone() }
+    fn admit<B>(&self, request: &mut Request<B>) -> Result<Arc<Keychain>, Denied> {
+        let keychain = self.0.keychain.load_full(); // one snapshot a request
+        if let Some(claims) = self.authorize(&keychain, request.headers())? {
+            request.extensions_mut().insert(claims);
+        }
+        Ok(keychain)
     }
 }
 
 /// A service behind a [`JwtLayer`].
-#[derive(Clone, Debug)]
-pub struct Jwt<S> {
-    inner: S,
-    layer: JwtLayer,
-}
+pub type Jwt<S> = Gate<S, JwtLayer>;
 
-impl<S, B, R> Service<Request<B>> for Jwt<S>
-where
-    S: Service<Request<B>, Response = Response<R>>,
-    R: From<String>,
-{
-    type Response = Response<R>;
-    type Error = S::Error;
-    type Future = ResponseFuture<S::Future>;
+impl<S> Layer<S> for JwtLayer {
+    type Service = Jwt<S>;
 
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
-        self.inner.poll_ready(cx)
-    }
-
-    fn call(&mut self, mut request: Request<B>) -> Self::Future {
-        let keychain = self.layer.0.keychain.load(); // one snapshot a request
-        match self.layer.authorize(&keychain, request.headers()) {
-            Ok(claims) => {
-                if let Some(claims) = claims {
-                    request.extensions_mut().insert(claims);
-                }
-                ResponseFuture::forward(self.inner.call(request))
-            }
-            Err(denied) => {
-                tracing::debug!(reason = %denied, "request denied");
-                ResponseFuture::reject(denied.into())
-            }
-        }
+    fn layer(&self, inner: S) -> Jwt<S> {
+        Gate::new(inner, self.clone())
     }
 }

@@ -3,7 +3,9 @@
 //! 1. A token made by any key that is live in this request's snapshot is accepted.
 //! 2. An `Arc` of [`Claims`](crate::token::Claims) in the request's extensions holds
 //!    verified claims of the kind, scope and MFA that the layer demands.
-//! 3. While the process is without its lease, every request is answered with 503.
+//! 3. While the process is without its lease, every request is answered with 503. That is
+//!    checked once the token is verified, so that it also counts for one that was verified
+//!    too late. A layer that is told to accept tokens even so refuses none.
 //! 4. Outside callers learn no more than RFC 6750 says; the log has the reason, at
 //!    `DEBUG`, and never a token.
 //!

@@ -1,6 +1,15 @@
 //! The decision, called directly, then the service around it.
 
-use std::{convert::Infallible, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    future::poll_fn,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Poll, Waker},
+    time::Duration,
+};
 
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header::AUTHORIZATION};
 use secrecy::ExposeSecret;
@@ -11,7 +20,9 @@ use crate::{
     catalog::Secret,
     clock::{Clock, ManualClock, Timestamp, Uptime},
     ids::{Epoch, KeyId},
-    keyring::{AnyKeyring, Fence, Key, KeyState, Keychain, KeychainHandle, Keyring, Signing},
+    keyring::{
+        AnyKeyring, Fence, Fenced, Key, KeyState, Keychain, KeychainHandle, Keyring, Signing,
+    },
     material::Material,
     token::{Claims, NewToken, Scope, TokenError, TokenKind, sign},
 };
@@ -116,6 +127,59 @@ async fn without_its_lease_a_process_accepts_nothing_unless_it_is_told_to() {
     assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
     let answer = ask(&layer.accepting_while_fenced(), token).await;
     assert_eq!(answer.status(), StatusCode::OK);
+}
+
+/// A clock at which the lease runs out as the time is read: while a token is verified.
+#[derive(Debug)]
+pub(super) struct Late(pub(super) Fence);
+
+impl Clock for Late {
+    fn now(&self) -> Timestamp {
+        self.0.shut();
+        NOW
+    }
+}
+
+#[test]
+fn a_token_that_was_verified_for_longer_than_the_lease_is_neither_accepted_nor_refused() {
+    let token = bearer(&user(Scope::Partner));
+    let headers: HeaderMap = [(AUTHORIZATION, token)].into_iter().collect();
+    // Of a key that is known, and of one that only others know by now.
+    for (key, if_accepting) in [("a", Ok(())), ("b", Err(Denied::Fenced(Fenced)))] {
+        for accepts in [false, true] {
+            let fence = Fence::at(Uptime::now().plus(Duration::from_secs(60)));
+            let late = Arc::new(chain(1, &[(key, KeyState::Primary)]).under(fence.clone()));
+            let layer = layer(&keychain()).clock(Arc::new(Late(fence)));
+            let layer = if accepts { layer.accepting_while_fenced() } else { layer };
+            let decided = layer.authorize(&late, &headers).map(drop);
+            assert_eq!(decided, if accepts { if_accepting } else { Err(Denied::Fenced(Fenced)) });
+        }
+    }
+}
+
+#[test]
+fn a_request_holds_its_keychain_until_it_is_answered() {
+    let keychain = keychain();
+    let is_over = AtomicBool::new(false);
+    let slow = service_fn(|_: Request<()>| {
+        poll_fn(|_| match is_over.load(Ordering::Relaxed) {
+            true => Poll::Ready(Ok::<_, Infallible>(Response::new(String::new()))),
+            false => Poll::Pending,
+        })
+    });
+    let request = Request::builder().header(AUTHORIZATION, bearer(&user(Scope::Partner)));
+    let mut answer = Box::pin(layer(&keychain).layer(slow).oneshot(request.body(()).unwrap()));
+    let mut is_answered =
+        || answer.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_ready();
+    assert!(!is_answered());
+
+    let before = Arc::downgrade(&keychain.load_full());
+    keychain.publish(chain(2, &[("b", KeyState::Primary)])).unwrap();
+    assert_eq!(before.strong_count(), 1, "it was let in by that one");
+    is_over.store(true, Ordering::Relaxed);
+    assert!(is_answered());
+    drop(answer);
+    assert_eq!(before.strong_count(), 0);
 }
 
 /// A service over plain strings: it answers with the caller's name.

@@ -3,24 +3,21 @@
 //! 1. A token made by any key that is live in this request's snapshot is accepted, by the
 //!    rules of [`verify_viewer`](token::verify_viewer): its audience is not the API's, so
 //!    that neither kind of token opens the other's door.
-//! 2. While the process is without its lease, every request is answered with 503.
+//! 2. While the process is without its lease, every request is answered with 503: checked
+//!    once the token is verified. A layer that is told to accept tokens even so refuses none.
 //! 3. Outside callers learn no more than RFC 6750 says.
 
-use std::{
-    sync::Arc,
-    task::{Context, Poll},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
-use http::{HeaderMap, Request, Response};
+use http::{HeaderMap, Request};
 use tower_layer::Layer;
-use tower_service::Service;
 
-use super::{ResponseFuture, bearer, denied::Denied};
+use super::{bearer, denied::Denied};
 use crate::{
     catalog::Secret,
     clock::{Clock, SystemClock},
     keyring::{Keychain, KeychainHandle, NoKeyring},
+    layer::{Admit, Gate},
     token::{self, ViewerClaims},
 };
 
@@ -45,8 +42,7 @@ impl ViewerLayer {
         Ok(Self { keychain, clock, lifetime, accepts_while_fenced: false })
     }
 
-    /// Goes on accepting tokens while the process is without its lease. A key that is
-    /// cut off meanwhile is accepted until the process has read the keys anew.
+    /// As [`JwtLayer::accepting_while_fenced`](super::JwtLayer::accepting_while_fenced).
     #[must_use]
     pub fn accepting_while_fenced(mut self) -> Self {
         self.accepts_while_fenced = true;
@@ -69,9 +65,15 @@ impl ViewerLayer {
         keychain: &Keychain,
         headers: &HeaderMap,
     ) -> Result<Arc<ViewerClaims>, Denied> {
-        if !self.accepts_while_fenced {
-            keychain.fence().check()?;
-        }
+        let verified = self.verify(keychain, headers);
+        keychain.fence().in_time(verified, self.accepts_while_fenced)
+    }
+
+    fn verify(
+        &self,
+        keychain: &Keychain,
+        headers: &HeaderMap,
+    ) -> Result<Arc<ViewerClaims>, Denied> {
         let token = bearer::token(headers)?.ok_or(Denied::NoToken)?;
         let ring = keychain.signing(Secret::JwtSecret)?;
         let verified = token::verify_viewer(ring, token, self.clock.now(), self.lifetime)?;
@@ -79,46 +81,25 @@ impl ViewerLayer {
     }
 }
 
-impl<S> Layer<S> for ViewerLayer {
-    type Service = Viewer<S>;
+impl Admit for ViewerLayer {
+    type Denied = Denied;
 
-    fn layer(&self, inner: S) -> Viewer<S> {
-        Viewer { inner, layer: self.clone() }
+    fn admit<B>(&self, request: &mut Request<B>) -> Result<Arc<Keychain>, Denied> {
+        let keychain = self.keychain.load_full(); // one snapshot a request
+        let claims = self.authorize(&keychain, request.headers())?;
+        request.extensions_mut().insert(claims);
+        Ok(keychain)
     }
 }
 
 /// A service behind a [`ViewerLayer`].
-#[derive(Clone, Debug)]
-pub struct Viewer<S> {
-    inner: S,
-    layer: ViewerLayer,
-}
+pub type Viewer<S> = Gate<S, ViewerLayer>;
 
-impl<S, B, R> Service<Request<B>> for Viewer<S>
-where
-    S: Service<Request<B>, Response = Response<R>>,
-    R: From<String>,
-{
-    type Response = Response<R>;
-    type Error = S::Error;
-    type Future = ResponseFuture<S::Future>;
+impl<S> Layer<S> for ViewerLayer {
+    type Service = Viewer<S>;
 
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
-        self.inner.poll_ready(cx)
-    }
-
-    fn call(&mut self, mut request: Request<B>) -> Self::Future {
-        let keychain = self.layer.keychain.load(); // one snapshot a request
-        match self.layer.authorize(&keychain, request.headers()) {
-            Ok(claims) => {
-                request.extensions_mut().insert(claims);
-                ResponseFuture::forward(self.inner.call(request))
-            }
-            Err(denied) => {
-                tracing::debug!(reason = %denied, "request denied");
-                ResponseFuture::reject(denied.into())
-            }
-        }
+    fn layer(&self, inner: S) -> Viewer<S> {
+        Gate::new(inner, self.clone())
     }
 }
 
@@ -131,8 +112,8 @@ mod tests {
     use crate::{
         clock::{ManualClock, Timestamp, Uptime},
         ids::{Epoch, KeyId},
-        keyring::{AnyKeyring, Fence, Key, KeyState, Keyring},
-        layer::jwt::JwtLayer,
+        keyring::{AnyKeyring, Fence, Fenced, Key, KeyState, Keyring},
+        layer::jwt::{JwtLayer, tests::Late},
         material::Material,
         token::{Lifetimes, NewToken, NewViewerToken, Scope, TokenError},
     };
@@ -180,13 +161,24 @@ mod tests {
     }
 
     #[test]
-    fn without_its_lease_a_process_accepts_nothing_unless_it_is_told_to() {
-        let fenced = Keychain::new(Epoch(1)).under(Fence::at(Uptime::ZERO));
-        let handle = KeychainHandle::new(chain(&[("a", KeyState::Primary)]));
-        let layer = ViewerLayer::new(handle, Lifetimes::BREEZE.viewer).unwrap();
-        let nothing = HeaderMap::new();
-        assert!(matches!(layer.authorize(&fenced, &nothing), Err(Denied::Fenced(_))));
-        let layer = layer.accepting_while_fenced();
-        assert_eq!(layer.authorize(&fenced, &nothing), Err(Denied::NoToken));
+    fn without_its_lease_a_process_accepts_nothing_unless_it_is_told_to_and_refuses_nothing() {
+        let ring = |id| chain(&[(id, KeyState::Primary)]);
+        let token = NewViewerToken::new("u", "a@b.test", "s", "j");
+        let signed = token::sign_viewer(ring("a").signing(Secret::JwtSecret).unwrap(), &token, NOW);
+        let watch = bearing(signed.unwrap().expose_secret());
+        for (key, if_accepting) in [("a", Ok(())), ("b", Err(Denied::Fenced(Fenced)))] {
+            for accepts in [false, true] {
+                // It runs out while the token is verified.
+                let fence = Fence::at(Uptime::now().plus(Duration::from_secs(60)));
+                let late = ring(key).under(fence.clone());
+                let layer =
+                    ViewerLayer::new(KeychainHandle::new(ring("a")), Lifetimes::BREEZE.viewer);
+                let layer = layer.unwrap().clock(Arc::new(Late(fence)));
+                let layer = if accepts { layer.accepting_while_fenced() } else { layer };
+                let decided = layer.authorize(&late, &watch).map(drop);
+                let fenced = Err(Denied::Fenced(Fenced));
+                assert_eq!(decided, if accepts { if_accepting } else { fenced });
+            }
+        }
     }
 }

@@ -43,6 +43,17 @@ impl Sealed {
         if self.shared.accepts_while_fenced { Ok(()) } else { self.keychain.fence().check() }
     }
 
+    /// What came of using keys of this request, if it came in time: whatever looks into a
+    /// [`Sealed::keychain`] on its own judges what it found by this, afterwards. A key that
+    /// is not there may be the one that others make things with; so a refusal never passes
+    /// without the lease, and a success only where [`Sealed::check`] lets it.
+    ///
+    /// # Errors
+    /// [`Fenced`] in the place of an outcome that came too late.
+    pub fn in_time<T, E: From<Fenced>>(&self, outcome: Result<T, E>) -> Result<T, E> {
+        self.keychain.fence().in_time(outcome, self.shared.accepts_while_fenced)
+    }
+
     /// Opens one text value, and offers its row for rewrapping if it is stale. What
     /// names a key that was retired is refused: [`Sealed::read`] looks further.
     ///
@@ -115,18 +126,6 @@ impl Sealed {
         column
             .seal_document(&self.keychain, &row.into(), json, self.shared.target)
             .map_err(|error| SealedError::Document { column: column.to_string(), error })
-    }
-
-    /// What came of opening something, if the lease still runs. It is checked afterwards:
-    /// from its end on an old key may count as cut off, and a key that is not here may be
-    /// the one that others seal with.
-    pub(super) fn in_time<T>(&self, opened: Result<T, SealedError>) -> Result<T, SealedError> {
-        match (self.keychain.fence().check(), opened) {
-            (Err(fenced), opened) if opened.is_err() || !self.shared.accepts_while_fenced => {
-                Err(SealedError::Fenced(fenced))
-            }
-            (_, opened) => opened,
-        }
     }
 
     /// Opens one text value of `column` under `keychain`.
@@ -206,7 +205,7 @@ pub enum SealedError {
     },
     /// Nothing is opened without the lease.
     #[error(transparent)]
-    Fenced(Fenced),
+    Fenced(#[from] Fenced),
     /// The document is neither opened nor sealed.
     #[error("{column}: {error}")]
     Document {

@@ -2,13 +2,15 @@
 
 use std::{fmt, sync::Arc};
 
+use http::Request;
 use tower_layer::Layer;
 
-use super::{access::Sealed, service::SealedService, stale::StaleSink, straggler::Custodian};
+use super::{access::Sealed, stale::StaleSink, straggler::Custodian};
 use crate::{
     column::Registry,
     envelope::Target,
     keyring::{Fenced, Keychain, KeychainHandle},
+    layer::{Admit, Gate},
 };
 
 /// Puts a [`Sealed`] into the extensions of every request. Cheap to clone.
@@ -63,13 +65,6 @@ impl SealedLayer {
         self
     }
 
-    /// Decides on one request: its access, or why it gets none.
-    pub(super) fn enter(&self) -> Result<Sealed, Fenced> {
-        let sealed = self.sealed(); // one snapshot a request
-        sealed.check()?;
-        Ok(sealed)
-    }
-
     /// Has [`Sealed::read`] fetch from `custodian` what is not in the keychain any more.
     #[must_use]
     pub fn fetching_from(mut self, custodian: impl Custodian) -> Self {
@@ -86,11 +81,26 @@ impl SealedLayer {
     }
 }
 
+impl Admit for SealedLayer {
+    type Denied = Fenced;
+
+    fn admit<B>(&self, request: &mut Request<B>) -> Result<Arc<Keychain>, Fenced> {
+        let sealed = self.sealed(); // one snapshot a request
+        sealed.check()?;
+        let keychain = Arc::clone(sealed.keychain());
+        request.extensions_mut().insert(sealed);
+        Ok(keychain)
+    }
+}
+
+/// A service behind a [`SealedLayer`].
+pub type SealedService<S> = Gate<S, SealedLayer>;
+
 impl<S> Layer<S> for SealedLayer {
     type Service = SealedService<S>;
 
     fn layer(&self, inner: S) -> SealedService<S> {
-        SealedService::new(inner, self.clone())
+        Gate::new(inner, self.clone())
     }
 }
 

@@ -36,13 +36,13 @@
 mod access;
 mod layer;
 mod read;
-mod service;
 mod stale;
 mod straggler;
+#[cfg(test)]
+mod tests;
 
 pub use super::ResponseFuture;
 pub use access::{Sealed, SealedError};
-pub use layer::SealedLayer;
-pub use service::SealedService;
+pub use layer::{SealedLayer, SealedService};
 pub use stale::{StaleRow, StaleSink};
 pub use straggler::{Custodian, Fetching, Straggler};

@@ -10,7 +10,7 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 use super::{
-    cookie::{CookieError, Session, verify},
+    cookie::{Session, verify},
     csrf::{cookie, proves_same_site},
     denied::Denied,
     future::{Renewal, SessionFuture},
@@ -72,7 +72,8 @@ impl SessionLayer {
     }
 
     /// Goes on accepting cookies while the process is without its lease. A key that is
-    /// cut off meanwhile is accepted until the process has read the keys anew.
+    /// cut off meanwhile is accepted until the process has read the keys anew; a cookie
+    /// that is not accepted may be of a newer key, and is answered with 503.
     #[must_use]
     pub fn accepting_while_fenced(self) -> Self {
         self.with(|demands| demands.accepts_while_fenced = true)
@@ -109,36 +110,34 @@ impl SessionLayer {
         headers: &HeaderMap,
     ) -> Result<Option<Found>, Denied> {
         let demands = &*self.0;
-        if !demands.accepts_while_fenced {
-            keychain.fence().check()?;
-        }
-        let found = match cookie(headers, SESSION_COOKIE) {
-            None if demands.required => return Err(Denied::NoCookie),
-            None => return Ok(None),
-            Some(value) => self.session(keychain, &value)?,
-        };
-        let found = match found {
-            Ok(found) => found,
-            Err(refused) if demands.required => return Err(refused.into()),
-            Err(refused) => {
+        let decided = demands.decide(keychain, method, headers);
+        match keychain.fence().in_time(decided, demands.accepts_while_fenced) {
+            Err(Denied::InvalidCookie(refused)) if !demands.required => {
                 tracing::debug!(reason = %refused, "a request goes on without a session");
-                return Ok(None);
+                Ok(None)
             }
+            decided => decided,
+        }
+    }
+}
+
+impl Demands {
+    fn decide(
+        &self,
+        keychain: &Keychain,
+        method: &Method,
+        headers: &HeaderMap,
+    ) -> Result<Option<Found>, Denied> {
+        let Some(value) = cookie(headers, SESSION_COOKIE) else {
+            return if self.required { Err(Denied::NoCookie) } else { Ok(None) };
         };
+        let ring = keychain.signing(Secret::SessionSecret)?;
+        let verified = verify(ring, &value, self.clock.now())?;
         // RFC 9110, section 9.2.1.
         if !method.is_safe() && !proves_same_site(headers) {
             return Err(Denied::NoProof);
         }
-        Ok(Some(found))
-    }
-
-    fn session(
-        &self,
-        keychain: &Keychain,
-        value: &str,
-    ) -> Result<Result<Found, CookieError>, NoKeyring> {
-        let ring = keychain.signing(Secret::SessionSecret)?;
-        Ok(verify(ring, value, self.now()).map(|verified| Found {
+        Ok(Some(Found {
             // A key that is staged here is another replica's primary already.
             is_stale: verified.key.state() == KeyState::Retiring,
             session: Arc::new(verified.session),
@@ -175,7 +174,7 @@ where
     }
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
-        let keychain = self.layer.0.keychain.load(); // one snapshot a request
+        let keychain = self.layer.0.keychain.load_full(); // one snapshot a request
         match self.layer.authorize(&keychain, request.method(), request.headers()) {
             Ok(found) => {
                 let renewal = found.and_then(|Found { session, is_stale }| {
@@ -186,7 +185,8 @@ where
                         session,
                     })
                 });
-                SessionFuture::new(ResponseFuture::forward(self.inner.call(request)), renewal)
+                let answer = ResponseFuture::forward(self.inner.call(request), keychain);
+                SessionFuture::new(answer, renewal)
             }
             Err(denied) => {
                 tracing::debug!(reason = %denied, "request denied");

@@ -8,7 +8,9 @@
 //! 3. A method that may change something needs proof that a page of ours sent it, which
 //!    is compared in constant time.
 //! 4. A handler that sets the cookie itself has the last word.
-//! 5. Without its lease the process lets nobody in, and signs no cookie.
+//! 5. Without its lease the process lets nobody in, and signs no cookie. That is checked
+//!    once the cookie is verified; a layer that is told to accept cookies even so takes
+//!    none for a bad one.
 //!
 //! A cookie that is tampered with, truncated, expired or of an unknown key is as good as
 //! none: the request goes on without a session, or is refused where one is

@@ -13,7 +13,7 @@ use tower::{Layer, ServiceExt, service_fn};
 use super::*;
 use crate::{
     catalog::Secret,
-    clock::{ManualClock, Timestamp, Uptime},
+    clock::{Clock, ManualClock, Timestamp, Uptime},
     ids::{Epoch, KeyId},
     keyring::{
         AnyKeyring, Fence, Fenced, Key, KeyState, Keychain, KeychainHandle, Keyring, Signing,
@@ -206,14 +206,31 @@ fn only_a_cookie_of_a_key_that_runs_dry_is_stale() {
     }
 }
 
+/// A clock at which the lease runs out as the time is read: while a cookie is verified.
+#[derive(Debug)]
+struct Late(Fence);
+
+impl Clock for Late {
+    fn now(&self) -> Timestamp {
+        self.0.shut();
+        NOW
+    }
+}
+
 #[test]
-fn without_its_lease_it_lets_nobody_in_unless_told() {
-    let fenced = || chain(&[("a", Primary)]).under(Fence::at(Uptime::ZERO));
-    let (layer, _) = layer(fenced());
-    let value = signed_by("a", &session());
-    assert_eq!(decide(&layer, &fenced(), &value), Err(Denied::Fenced(Fenced)));
-    let lenient = layer.accepting_while_fenced();
-    assert_eq!(decide(&lenient, &fenced(), &value), Ok(Some(false)));
+fn without_its_lease_it_lets_nobody_in_unless_told_and_takes_no_cookie_for_a_bad_one() {
+    // Of a key that is known, and of one that only others know by now.
+    for (key, if_accepting) in [("a", Ok(Some(false))), ("b", Err(Denied::Fenced(Fenced)))] {
+        for accepts in [false, true] {
+            let fence = Fence::at(Uptime::now().plus(Duration::from_secs(60)));
+            let late = chain(&[("a", Primary)]).under(fence.clone());
+            let (layer, _) = layer(chain(&[("a", Primary)]));
+            let layer = layer.clock(Arc::new(Late(fence)));
+            let layer = if accepts { layer.accepting_while_fenced() } else { layer };
+            let decided = decide(&layer, &late, &signed_by(key, &session()));
+            assert_eq!(decided, if accepts { if_accepting } else { Err(Denied::Fenced(Fenced)) });
+        }
+    }
 }
 
 /// The cookies that the service sets when its handler sets `own`.

@@ -23,6 +23,7 @@ use secrecy::{ExposeSecret, SecretString};
 
 use crate::{
     data::{EnrolmentKey, RowId, Under},
+    extract::Columns,
     state::App,
 };
 
@@ -127,14 +128,16 @@ impl FromRequestParts<App> for CallingAgent {
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
         let presented = Hash::of(bearer(&parts.headers).ok_or_else(unknown)?);
-        let keychain = app.keychain.load();
+        let Columns(sealed) = Columns::from_request_parts(parts, app).await?;
+        let keychain = sealed.keychain();
         let ring = keychain.verbatim(Secret::AgentTokens).map_err(unmade)?;
         let now = app.clock.now();
         let agent = app.data.agent_by_token(&presented).await?.ok_or_else(unknown)?;
+        let hashes = agent.hashes(|generation| ring.get(generation).is_some());
+        let which = hashes.presented(&presented, now);
         // From the end of the lease on others may have ended a generation, or begun one.
         keychain.fence().check()?;
-        let hashes = agent.hashes(|generation| ring.get(generation).is_some());
-        let which = hashes.presented(&presented, now).ok_or_else(unknown)?;
+        let which = which.ok_or_else(unknown)?;
         let generation = match which {
             PresentedToken::Current => &agent.agent_token_generation,
             PresentedToken::Pending => &agent.pending_token_generation,

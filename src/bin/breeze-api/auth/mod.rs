@@ -4,6 +4,7 @@ mod agent;
 mod api_keys;
 mod cookies;
 mod first_start;
+mod made;
 mod passwords;
 mod tokens;
 mod totp;
@@ -12,6 +13,7 @@ pub(crate) use agent::{AgentPolicy, CallingAgent, Enforcement, mint_token, pendi
 pub(crate) use api_keys::{IssuedKeys, KeyHolder};
 pub(crate) use cookies::{REFRESH_COOKIE, cookies, no_cookies};
 pub(crate) use first_start::create_administrator;
+pub(crate) use made::still_counts;
 pub(crate) use passwords::{PasswordError, Passwords};
 pub(crate) use tokens::{Issued, Session, access, is_current, issue, session_of, viewer};
 pub(crate) use totp::{MFA_COLUMN, OFFER_COLUMN, accepted_step, enrol};

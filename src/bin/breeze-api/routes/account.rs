@@ -5,7 +5,7 @@ use breeze_rollover::problem::Problem;
 use secrecy::SecretString;
 use serde::Deserialize;
 
-use super::auth::{denied, signed_out};
+use super::{auth::denied, sign_in::signed_out};
 use crate::{
     data::{Reach, RowId, User},
     extract::{Caller, Json},

@@ -1,7 +1,7 @@
 //! Agents: they enrol with an enrolment key, tell that they live, and change their token.
 //!
 //! 1. Why an enrolment key is refused (unknown, expired, used up) is not told.
-//! 2. A token is shown once, in the answer that issues it.
+//! 2. A token is shown once, in the answer that issues it, and only if it counts.
 
 use axum::{
     Router,
@@ -21,9 +21,9 @@ use serde_json::{Value, json};
 
 use super::{answer, enrolment_keys::under_primary, row::require_text};
 use crate::{
-    auth::{CallingAgent, mint_token, pending_until, unmade},
+    auth::{CallingAgent, mint_token, pending_until, still_counts, unmade},
     data::{NewAgent, RowId},
-    extract::Json,
+    extract::{Columns, Json},
     state::App,
 };
 
@@ -80,6 +80,7 @@ struct Enrolled {
 
 async fn enrol(
     State(app): State<App>,
+    Columns(sealed): Columns,
     headers: HeaderMap,
     Json(body): Json<Enrol>,
 ) -> Result<Response, Problem> {
@@ -94,18 +95,19 @@ async fn enrol(
             return Err(Problem::unprocessable(format!("{name} has at most {most} characters")));
         }
     }
-    let keychain = app.keychain.load();
-    let now = app.clock.now();
+    let (keychain, now) = (sealed.keychain(), app.clock.now());
     let raw = body.enrollment_key.expose_secret();
     let peppers = keychain.verbatim(Secret::EnrollmentKeyPepper).map_err(unmade)?;
     let candidates: Vec<Hash> =
         digest::peppered(peppers, raw).into_iter().map(|(_, hash)| hash).collect();
     let found = app.data.find_enrolment_key(&candidates).await?;
-    let found = found.filter(|key| key.is_usable(now)).ok_or_else(unfit_key)?;
+    // It may stand under a pepper, and the secret be one, that only others know by now.
+    let found = found.filter(|key| key.is_usable(now)).ok_or_else(unfit_key);
+    let found = sealed.in_time(found)?;
     let in_header = headers.get(SECRET_HEADER).and_then(|value| value.to_str().ok());
     let presented = body.enrollment_secret.or_else(|| in_header.map(SecretString::from));
-    app.agents.admit(&keychain, &found, presented.as_ref(), now)?;
-    let (token, stored) = mint_token(&keychain)?;
+    sealed.in_time(app.agents.admit(keychain, &found, presented.as_ref(), now))?;
+    let (token, stored) = mint_token(keychain)?;
     let id = RowId::new();
     let agent = NewAgent {
         id,
@@ -117,10 +119,11 @@ async fn enrol(
         agent_version: body.agent_version,
         token: stored,
     };
-    let primary = under_primary(&app, raw)?;
+    let primary = under_primary(keychain, raw)?;
     if !app.data.enrol(&found, &primary, &agent, now).await? {
         return Err(unfit_key());
     }
+    still_counts(&app, keychain, Secret::AgentTokens, &agent.token.key)?;
     let mut response = answer::row(
         1,
         &Enrolled {
@@ -155,15 +158,17 @@ async fn heartbeat(
 async fn rotate(
     State(app): State<App>,
     agent: CallingAgent,
+    Columns(sealed): Columns,
     Path(id): Path<String>,
 ) -> Result<Response, Problem> {
     require_own(&agent, &id)?;
-    let (token, stored) = mint_token(&app.keychain.load())?;
+    let (token, stored) = mint_token(sealed.keychain())?;
     let until = pending_until(app.clock.now());
     if !app.data.offer_agent_token(agent.id, &agent.presented, &stored, until).await? {
         return Err(Problem::conflict("the token was rotated already; use the new one")
             .coded("token_rotated"));
     }
+    still_counts(&app, sealed.keychain(), Secret::AgentTokens, &stored.key)?;
     let view = json!({ "authToken": token.expose_secret(), "expiresAt": until.to_string() });
     Ok(answer::row(1, &view))
 }

@@ -1,7 +1,7 @@
 //! API keys that users hold.
 //!
-//! 1. A key is shown once, when it is issued, and to whom it is issued: nobody rotates the
-//!    key of another user.
+//! 1. A key is shown once, when it is issued and counts, and to whom it is issued: nobody
+//!    rotates the key of another user.
 //! 2. Everybody sees and ends their own; those of others are for administrators.
 
 use std::time::Duration;
@@ -16,7 +16,7 @@ use breeze_rollover::{
     catalog::Secret,
     clock::Timestamp,
     digest::{API_KEY_PREFIX, Hash, api_key},
-    keyring::Fenced,
+    keyring::{Fenced, Keychain},
     problem::Problem,
 };
 use http::StatusCode;
@@ -29,13 +29,14 @@ use super::{
     row::require_text,
 };
 use crate::{
-    auth::KeyHolder,
+    auth::{KeyHolder, still_counts},
     data::{ApiKeyRow, Holders, NewApiKey, RowId},
-    extract::{Caller, Id, Json, MaybeJson, Page},
+    extract::{Caller, Columns, Id, Json, MaybeJson, Page},
     state::App,
 };
 
 const WHAT: &str = "API key";
+const SECRET: Secret = Secret::UserApiKeys;
 
 /// How long the old key lives beside the new one, at most.
 const LONGEST_OVERLAP: Duration = Duration::from_secs(30 * 24 * 60 * 60);
@@ -113,7 +114,7 @@ struct RevokeAll {
 
 /// A key of the present generation, and what is stored of it.
 fn minted(
-    app: &App,
+    keychain: &Keychain,
     name: String,
     held_by: RowId,
     org_id: Option<RowId>,
@@ -123,8 +124,7 @@ fn minted(
         tracing::error!(%error, "no API key can be made");
         Problem::internal()
     })?;
-    let keys = app.keychain.load();
-    let ring = keys.verbatim(Secret::UserApiKeys).map_err(|error| {
+    let ring = keychain.verbatim(SECRET).map_err(|error| {
         tracing::error!(%error, "no API key can be issued");
         Problem::internal()
     })?;
@@ -156,19 +156,23 @@ async fn page(
 async fn create(
     State(app): State<App>,
     caller: Caller,
+    Columns(sealed): Columns,
     Json(body): Json<Create>,
 ) -> Result<Response, Problem> {
     require_text("name", Some(&body.name))?;
     let org_id = caller.placing(body.org_id)?;
     let ends_at = body.expires_in_seconds.map(|seconds| in_seconds(&app, seconds));
-    let (key, new) = minted(&app, body.name, caller.id, org_id, ends_at)?;
-    Ok(issued(&key, app.data.issue_api_key(&new).await?))
+    let (key, new) = minted(sealed.keychain(), body.name, caller.id, org_id, ends_at)?;
+    let row = app.data.issue_api_key(&new).await?;
+    still_counts(&app, sealed.keychain(), SECRET, new.generation.as_str())?;
+    Ok(issued(&key, row))
 }
 
 /// A new key in the place of one, which lives on for the overlap.
 async fn rotate(
     State(app): State<App>,
     caller: Caller,
+    Columns(sealed): Columns,
     Id(id): Id,
     MaybeJson(body): MaybeJson<Rotate>,
 ) -> Result<Response, Problem> {
@@ -195,10 +199,12 @@ async fn rotate(
         Some(seconds) => Some(in_seconds(&app, seconds)),
         None => old.ends_at_ms.map(Timestamp::from_millis),
     };
-    let (key, new) = minted(&app, name, caller.id, old.org_id, ends_at)?;
+    let (key, new) = minted(sealed.keychain(), name, caller.id, old.org_id, ends_at)?;
     let now = app.clock.now();
     let rotated = app.data.rotate_api_key(id, reach, &new, now, now.plus(overlap)).await?;
-    rotated.map(|row| issued(&key, row)).ok_or_else(|| answer::missing(WHAT))
+    let row = rotated.ok_or_else(|| answer::missing(WHAT))?;
+    still_counts(&app, sealed.keychain(), SECRET, new.generation.as_str())?;
+    Ok(issued(&key, row))
 }
 
 fn in_seconds(app: &App, seconds: u32) -> Timestamp {

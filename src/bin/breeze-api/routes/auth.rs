@@ -10,13 +10,13 @@
 //!    revoked, since somebody has a copy.
 //! 4. A session ends when the user's password or MFA changes: the tokens say which
 //!    epochs they were made in.
-
-use std::time::Duration;
+//! 5. A refresh token is refused for what it is, and not because a process without its lease
+//!    does not know its key.
 
 use axum::{
-    Json as Body, Router,
+    Router,
     extract::State,
-    response::{IntoResponse, Response},
+    response::Response,
     routing::{get, post},
 };
 use breeze_rollover::{
@@ -27,16 +27,17 @@ use breeze_rollover::{
     problem::Problem,
     token::{self, Claims, TokenKind},
 };
-use http::{
-    HeaderMap, HeaderValue, StatusCode,
-    header::{CACHE_CONTROL, SET_COOKIE, WWW_AUTHENTICATE},
-};
+use http::{HeaderMap, HeaderValue, StatusCode, header::WWW_AUTHENTICATE};
 use secrecy::{ExposeSecret, SecretString};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
-use super::{account, mfa, recovery_codes, users};
+use super::{
+    account, mfa, recovery_codes,
+    sign_in::{Beginning, signed_in_as, signed_out},
+    users,
+};
 use crate::{
-    auth::{Issued, REFRESH_COOKIE, Session, cookies, is_current, issue, no_cookies},
+    auth::{REFRESH_COOKIE, Session, is_current, issue},
     data::{Exchange, Reach, RowId, User},
     extract::{Caller, Columns, Json, MaybeJson},
     state::App,
@@ -73,25 +74,6 @@ struct Refresh {
     refresh_token: Option<SecretString>,
 }
 
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct SignedIn<'a> {
-    user: users::View,
-    tokens: Tokens<'a>,
-    mfa_required: bool,
-    /// The user should make new recovery codes.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    recovery_codes_outdated: bool,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Tokens<'a> {
-    access_token: &'a str,
-    refresh_token: &'a str,
-    expires_in_seconds: u64,
-}
-
 async fn login(
     State(app): State<App>,
     columns: Columns,
@@ -109,47 +91,31 @@ async fn login(
         app.limits.login_failed(&body.email, now).await;
         return Err(denied("invalid_credentials", "the address or the password is wrong"));
     };
-    let keychain = columns.0.keychain();
+    // Before a code is spent for them: a process that has lost its lease spends none.
+    let session = Beginning::of(&app, &columns, &user, user.mfa_enabled)?;
     let passed = match &body.recovery_code {
-        Some(code) => recovery_codes::pass(&app, keychain, &user, code).await,
+        Some(code) => recovery_codes::pass(&app, &columns, &user, code).await,
         None => second_factor(&app, &columns, &user, body.mfa_code.as_deref()).await,
     };
-    let mfa = match passed {
-        Ok(mfa) => mfa,
-        Err(refused) => {
-            if body.mfa_code.is_some() || body.recovery_code.is_some() {
-                app.limits.login_failed(&body.email, now).await;
-            }
-            return Err(refused);
+    if let Err(refused) = passed {
+        let was_tried = body.mfa_code.is_some() || body.recovery_code.is_some();
+        if was_tried && refused.status() == StatusCode::UNAUTHORIZED {
+            app.limits.login_failed(&body.email, now).await;
         }
-    };
-    begin_session(&app, &columns, user, mfa).await
+        return Err(refused);
+    }
+    session.begin(&app, &columns, user).await
 }
 
-/// A session of `user` that begins now.
-pub(super) async fn begin_session(
-    app: &App,
-    columns: &Columns,
-    user: User,
-    mfa: bool,
-) -> Result<Response, Problem> {
-    let (now, session) = (app.clock.now(), Session { family: RowId::new(), mfa });
-    let keychain = columns.0.keychain();
-    let issued = issue(keychain, &user, session, &app.lifetimes, now)?;
-    app.data.begin_family(issued.row, now).await?;
-    let outdated = mfa && recovery_codes::are_outdated(app, keychain, user.id).await;
-    Ok(signed_in_as(app, user, &issued, outdated))
-}
-
-/// Whether the user passed MFA: not, when they are not enrolled.
+/// Demands a code, of whoever is enrolled.
 async fn second_factor(
     app: &App,
     columns: &Columns,
     user: &User,
     code: Option<&str>,
-) -> Result<bool, Problem> {
+) -> Result<(), Problem> {
     if !user.mfa_enabled {
-        return Ok(false);
+        return Ok(());
     }
     let Some(code) = code else {
         return Err(denied(
@@ -158,8 +124,7 @@ async fn second_factor(
         )
         .with("mfaRequired", true));
     };
-    mfa::prove(app, columns, user, code).await?;
-    Ok(true)
+    mfa::prove(app, columns, user, code).await
 }
 
 async fn refresh(
@@ -180,7 +145,7 @@ async fn refresh(
         }
     };
     let now = app.clock.now();
-    let claims = verified(columns.0.keychain(), &presented, now)?;
+    let claims = columns.0.in_time(verified(columns.0.keychain(), &presented, now))?;
     let parsed = |text: &Option<String>| text.as_ref().and_then(|text| text.parse::<RowId>().ok());
     let (Ok(id), Some(jti), Some(family)) =
         (claims.sub.parse::<RowId>(), parsed(&claims.jti), parsed(&claims.fam))
@@ -189,10 +154,7 @@ async fn refresh(
     };
     let user = app.data.user(id, Reach::All).await?.filter(User::is_active).ok_or_else(refused)?;
     if !is_current(&claims, &user) {
-        return Err(denied(
-            "session_ended",
-            "the password or MFA of this user has changed; sign in again",
-        ));
+        return Err(session_ended());
     }
     let session = Session { family, mfa: claims.mfa && !app.step_up };
     let issued = issue(columns.0.keychain(), &user, session, &app.lifetimes, now)?;
@@ -237,32 +199,9 @@ async fn logout(State(app): State<App>, caller: Caller) -> Result<Response, Prob
     Ok(signed_out(&app))
 }
 
-/// An empty answer that takes the cookies back.
-pub(super) fn signed_out(app: &App) -> Response {
-    with_cookies(StatusCode::NO_CONTENT.into_response(), no_cookies(app.cookies))
-}
-
-fn signed_in_as(app: &App, user: User, issued: &Issued, recovery_codes_outdated: bool) -> Response {
-    let body = SignedIn {
-        user: user.into(),
-        tokens: Tokens {
-            access_token: issued.access.expose_secret(),
-            refresh_token: issued.refresh.expose_secret(),
-            expires_in_seconds: app.lifetimes.access.as_secs(),
-        },
-        mfa_required: false,
-        recovery_codes_outdated,
-    };
-    let lifetime = Duration::from_secs(app.lifetimes.refresh.as_secs());
-    with_cookies(Body(body).into_response(), cookies(app.cookies, issued, lifetime))
-}
-
-fn with_cookies(mut response: Response, cookies: [HeaderValue; 3]) -> Response {
-    for cookie in cookies {
-        response.headers_mut().append(SET_COOKIE, cookie);
-    }
-    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    response
+/// What a token of before a change of the password, or of the second factor, is answered.
+pub(super) fn session_ended() -> Problem {
+    denied("session_ended", "the password or MFA of this user has changed; sign in again")
 }
 
 fn refused() -> Problem {

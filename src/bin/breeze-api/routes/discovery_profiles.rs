@@ -39,8 +39,8 @@ struct View {
     /// Every text masked.
     snmp_credentials: Option<Value>,
     version: i64,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    unreadable: Vec<&'static str>,
+    #[serde(flatten)]
+    unread: Unread,
 }
 
 impl View {
@@ -60,7 +60,7 @@ impl View {
             snmp_community_count: communities.as_ref().and_then(Value::as_array).map(Vec::len),
             snmp_credentials: credentials.map(masked),
             version: profile.version,
-            unreadable: unread.0,
+            unread,
         }
     }
 }

@@ -1,5 +1,5 @@
-//! Enrolment keys: shown once, when they are created. To create or end one lets agents in,
-//! or keeps them out, and demands a second factor.
+//! Enrolment keys: shown once, when they are created, and only if they count. To create or
+//! end one lets agents in, or keeps them out, and demands a second factor.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use breeze_rollover::{
     catalog::Secret,
     clock::Timestamp,
     digest::{self, Hash},
-    keyring::Fenced,
+    keyring::{Fenced, Keychain},
     problem::Problem,
 };
 use http::StatusCode;
@@ -25,9 +25,9 @@ use super::{
     row::require_text,
 };
 use crate::{
-    auth::unmade,
+    auth::{still_counts, unmade},
     data::{EnrolmentKey, NewEnrolmentKey, RowId, Under},
-    extract::{Caller, Id, Json, Page},
+    extract::{Caller, Columns, Id, Json, Page},
     state::App,
 };
 
@@ -103,6 +103,7 @@ async fn page(
 async fn create(
     State(app): State<App>,
     caller: Caller,
+    Columns(sealed): Columns,
     Json(body): Json<Create>,
 ) -> Result<Response, Problem> {
     caller.require_mfa()?;
@@ -119,6 +120,7 @@ async fn create(
     if secret == Some("") {
         return Err(Problem::unprocessable("secret must not be blank; leave it out for none"));
     }
+    let keychain = sealed.keychain();
     let raw = digest::enrolment_key().map_err(unmade)?;
     let now = app.clock.now();
     let lifetime = body.ttl_minutes.map(|n| Duration::from_secs(u64::from(n) * 60));
@@ -127,13 +129,14 @@ async fn create(
         org_id,
         site_id: body.site_id,
         name: body.name,
-        key: under_primary(&app, raw.expose_secret())?,
+        key: under_primary(keychain, raw.expose_secret())?,
         secret: secret.map(Hash::of),
         max_usage: body.max_usage.map(i64::from),
         expires_at: now.plus(lifetime.unwrap_or(app.agents.key_lifetime)),
         created_by: caller.id,
     };
     let created = app.data.create_enrolment_key(&new).await?;
+    still_counts(&app, keychain, Secret::EnrollmentKeyPepper, &new.key.key)?;
     let mut view = View::of(created, now);
     view.key = Some(raw.expose_secret().to_owned());
     let mut response = answer::row(1, &view);
@@ -149,8 +152,7 @@ async fn expire(State(app): State<App>, caller: Caller, Id(id): Id) -> Result<St
 
 /// What is stored of an enrolment key: its hash under the primary pepper, while the lease
 /// of this process runs.
-pub(super) fn under_primary(app: &App, raw: &str) -> Result<Under, Problem> {
-    let keychain = app.keychain.load();
+pub(super) fn under_primary(keychain: &Keychain, raw: &str) -> Result<Under, Problem> {
     let ring = keychain.verbatim(Secret::EnrollmentKeyPepper).map_err(unmade)?;
     let under = ring.make(|primary| {
         let hash = Hash::peppered(primary.expose(), raw);

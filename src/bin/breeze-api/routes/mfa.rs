@@ -8,6 +8,8 @@
 //! 4. Tries are counted before they are judged, for all replicas together.
 //! 5. A change of the factor ends every session of the user, but that the one that made it
 //!    goes on with new tokens.
+//! 6. What a call answers is signed and sealed before a code is spent for it, or a session
+//!    ended: a process that has lost its lease answers 503, and everything is as before.
 
 use std::{sync::Arc, time::Duration};
 
@@ -25,8 +27,9 @@ use serde_json::json;
 
 use super::{
     account::{known, prove_password},
-    auth::{begin_session, denied},
+    auth::{denied, session_ended},
     row::Row,
+    sign_in::Beginning,
 };
 use crate::{
     auth::{MFA_COLUMN, OFFER_COLUMN, Session, accepted_step, access, enrol, is_current},
@@ -68,13 +71,14 @@ async fn set_up(
     columns: Columns,
     Json(body): Json<Change>,
 ) -> Result<Response, Problem> {
-    let user = may_change(&app, &claims, &columns, body).await?;
+    let user = current(&app, &claims).await?;
     let enrolment = enrol(user.email.as_deref().unwrap_or("user")).map_err(|error| {
         tracing::error!(%error, "no enrolment can be made");
         Problem::internal()
     })?;
     let (table, column) = OFFER_COLUMN;
     let sealed = Row::new(&columns, table, user.id).seal(column, Some(&enrolment.seed))?;
+    prove_change(&app, &claims, &columns, &user, body).await?;
     let now = app.clock.now();
     let until = now.plus(OFFER);
     app.data.offer_mfa(user.id, &sealed.unwrap_or_default(), until, now).await?;
@@ -107,8 +111,9 @@ async fn enable(
     let (table, column) = MFA_COLUMN;
     let sealed = Row::new(&columns, table, user.id).seal(column, Some(&seed))?;
     let factor = NewFactor { secret: sealed.unwrap_or_default(), step };
+    let session = Beginning::of(&app, &columns, &changed(&user), true)?;
     let user = app.data.enable_mfa(user.id, &offer, &factor).await?.ok_or_else(not_set_up)?;
-    begin_session(&app, &columns, user, true).await
+    session.begin(&app, &columns, user).await
 }
 
 /// Demands no code any more.
@@ -118,10 +123,17 @@ async fn disable(
     columns: Columns,
     Json(body): Json<Change>,
 ) -> Result<Response, Problem> {
-    let user = may_change(&app, &claims, &columns, body).await?;
+    let user = current(&app, &claims).await?;
+    let session = Beginning::of(&app, &columns, &changed(&user), false)?;
+    prove_change(&app, &claims, &columns, &user, body).await?;
     let user = app.data.disable_mfa(user.id).await?;
     let user = user.ok_or_else(|| Problem::conflict("MFA is not enabled").coded("mfa_disabled"))?;
-    begin_session(&app, &columns, user, false).await
+    session.begin(&app, &columns, user).await
+}
+
+/// `user` as a change of their second factor leaves them, for tokens that are signed before.
+fn changed(user: &User) -> User {
+    User { mfa_epoch: user.mfa_epoch + 1, ..user.clone() }
 }
 
 /// An access token that says `mfa: true`, for the session of one that does not. The
@@ -141,33 +153,32 @@ async fn step_up(
     if !user.mfa_enabled {
         return Err(Problem::conflict("set MFA up first").coded("mfa_not_set_up"));
     }
-    prove(&app, &columns, &user, &body.code).await?;
     let session = Session { family, mfa: true };
     let (keychain, now) = (columns.0.keychain(), app.clock.now());
     let token = access(keychain, &user, session, &app.lifetimes, now)?;
+    prove(&app, &columns, &user, &body.code).await?;
     Ok(kept_by_nobody(json!({
         "accessToken": token.expose_secret(),
         "expiresInSeconds": app.lifetimes.access.as_secs(),
     })))
 }
 
-/// The user of the token, who may change their second factor.
-async fn may_change(
+/// Demands that `user` proves who they are, as for any change of their second factor.
+async fn prove_change(
     app: &App,
     claims: &Claims,
     columns: &Columns,
+    user: &User,
     body: Change,
-) -> Result<User, Problem> {
-    let user = current(app, claims).await?;
-    prove_password(app, &user, body.password).await?;
+) -> Result<(), Problem> {
+    prove_password(app, user, body.password).await?;
     match body.code {
-        Some(code) if user.mfa_enabled => prove(app, columns, &user, &code).await?,
+        Some(code) if user.mfa_enabled => prove(app, columns, user, &code).await,
         None if user.mfa_enabled && !claims.mfa => {
-            return Err(denied("mfa_required", "send the code of your present device as code"));
+            Err(denied("mfa_required", "send the code of your present device as code"))
         }
-        _ => {}
+        _ => Ok(()),
     }
-    Ok(user)
 }
 
 /// The user of the token, unless their password or MFA has changed since it was made.
@@ -177,7 +188,7 @@ pub(super) async fn current(app: &App, claims: &Claims) -> Result<User, Problem>
     if is_current(claims, &user) {
         return Ok(user);
     }
-    Err(denied("session_ended", "the password or MFA of this user has changed; sign in again"))
+    Err(session_ended())
 }
 
 /// Demands a code of `user` that is right and was not sent before. From now on it was.

@@ -19,6 +19,7 @@ mod recovery_codes;
 mod recovery_reissue;
 mod row;
 mod session;
+mod sign_in;
 mod sso_providers;
 mod tenant_variables;
 mod users;

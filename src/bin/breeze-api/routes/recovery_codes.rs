@@ -8,7 +8,9 @@
 //!    had codes taken back, is told at every login that passes MFA, until they make new
 //!    ones, or have those checked that they hold: a code that is checked is hashed anew,
 //!    and not spent.
-//! 4. No code is in a log, an error or the audit trail.
+//! 4. Of codes that are shown, or said to work or not, the pepper was live once they were
+//!    written: else they are to be made, or checked, again.
+//! 5. No code is in a log, an error or the audit trail.
 
 use std::sync::Arc;
 
@@ -32,7 +34,7 @@ use serde_json::{Value, json};
 
 use super::auth::denied;
 use crate::{
-    auth::{is_current, unmade},
+    auth::{is_current, still_counts, unmade},
     data::{Reach, RecoveryCodes, RowId, Standing, Under, User},
     extract::{Columns, Json},
     state::App,
@@ -40,6 +42,8 @@ use crate::{
 
 /// How many a user has.
 const CODES: usize = 10;
+
+const PEPPER: Secret = Secret::MfaRecoveryCodePepper;
 
 /// What a user does with their own.
 pub(super) fn routes() -> Router<App> {
@@ -69,14 +73,16 @@ async fn show(
     Ok(Body(View { left: standing.left(), outdated, standing }))
 }
 
-/// Answers ten new codes, this once.
+/// Answers ten new codes, this once. Of before, none is left, also where the answer is to
+/// send the call again: two sets at once would be twenty codes that open the door.
 async fn make(
     State(app): State<App>,
     Extension(claims): Extension<Arc<Claims>>,
     columns: Columns,
 ) -> Result<Response, Problem> {
     let user = assured(&app, &claims).await?;
-    let ring = peppers(columns.0.keychain())?;
+    let keychain = columns.0.keychain();
+    let ring = peppers(keychain)?;
     let mut codes = Vec::with_capacity(CODES);
     let mut stored = Vec::with_capacity(CODES);
     for _ in 0..CODES {
@@ -87,6 +93,7 @@ async fn make(
     if !app.data.replace_recovery_codes(user.id, &stored).await? {
         return Err(not_enrolled());
     }
+    still_counts(&app, keychain, PEPPER, ring.primary().id().as_str())?;
     tracing::info!(user = %user.id, "new recovery codes were made");
     let codes: Vec<&str> = codes.iter().map(SecretString::expose_secret).collect();
     let mut response = (StatusCode::CREATED, Body(json!({ "codes": codes }))).into_response();
@@ -115,36 +122,41 @@ async fn check(
     let account = user.email.as_deref().unwrap_or_default();
     let now = app.clock.now();
     app.limits.may_log_in(account, now).await?;
-    let ring = peppers(columns.0.keychain())?;
+    let keychain = columns.0.keychain();
+    let ring = peppers(keychain)?;
     let mut work = Vec::with_capacity(body.codes.len());
     for code in &body.codes {
         let primary = under_primary(ring, code)?;
         work.push(app.data.rehash_recovery_code(user.id, &candidates(ring, code), &primary).await?);
     }
+    // Too late, one that was hashed anew elsewhere would be said not to work.
+    still_counts(&app, keychain, PEPPER, ring.primary().id().as_str())?;
     // One failure a call: who has mistyped some of their own is not shut out.
     if work.contains(&false) {
         app.limits.login_failed(account, now).await;
     }
-    let (standing, outdated) = stand(&app, columns.0.keychain(), user.id).await?;
+    let (standing, outdated) = stand(&app, keychain, user.id).await?;
     Ok(Body(json!({ "work": work, "left": standing.left(), "outdated": outdated })))
 }
 
 /// Spends `code` at a login of `user`, in place of a code of their authenticator.
 pub(super) async fn pass(
     app: &App,
-    keychain: &Keychain,
+    columns: &Columns,
     user: &User,
     code: &SecretString,
-) -> Result<bool, Problem> {
+) -> Result<(), Problem> {
     if !user.mfa_enabled {
-        return Ok(false);
+        return Ok(());
     }
-    let candidates = candidates(peppers(keychain)?, code);
-    if !app.data.spend_recovery_code(user.id, &candidates).await? {
-        return Err(denied("mfa_invalid", "the recovery code is wrong or was used; try another"));
+    let candidates = candidates(peppers(columns.0.keychain())?, code);
+    if app.data.spend_recovery_code(user.id, &candidates).await? {
+        tracing::info!(user = %user.id, "a recovery code was spent at a login");
+        return Ok(());
     }
-    tracing::info!(user = %user.id, "a recovery code was spent at a login");
-    Ok(true)
+    // It may stand under a pepper that only others know by now.
+    let wrong = denied("mfa_invalid", "the recovery code is wrong or was used; try another");
+    columns.0.in_time(Err(wrong))
 }
 
 /// Whether `user` should make new codes; no reason to fail their login, whatever happens.
@@ -163,7 +175,7 @@ async fn stand(app: &App, keychain: &Keychain, user: RowId) -> Result<(Standing,
 }
 
 pub(super) fn peppers(keychain: &Keychain) -> Result<&Keyring<Verbatim>, Problem> {
-    keychain.verbatim(Secret::MfaRecoveryCodePepper).map_err(unmade)
+    keychain.verbatim(PEPPER).map_err(unmade)
 }
 
 /// What `code` may be stored as.

@@ -1,7 +1,9 @@
 //! Opens and seals the columns of one row for a route.
 //!
-//! A value that no key opens hides neither its row nor the rest of a page: the view
-//! names it in `unreadable`, and the log says why.
+//! 1. A value that no key opens hides neither its row nor the rest of a page: the view
+//!    names it in `unreadable`, and the log says why.
+//! 2. One that this process could not open for want of its lease is named in `unread`: of
+//!    a row that was written, what was written is told, and nobody is asked to mend it.
 
 use breeze_rollover::{
     keyring::Fenced,
@@ -10,6 +12,7 @@ use breeze_rollover::{
 };
 use http::StatusCode;
 use secrecy::{ExposeSecret, SecretString};
+use serde::Serialize;
 use serde_json::{Value, value::RawValue};
 
 use crate::{data::RowId, extract::Columns};
@@ -105,8 +108,15 @@ impl<'a> Row<'a> {
 }
 
 /// The members of a view that do not open.
-#[derive(Default)]
-pub(super) struct Unread(pub(super) Vec<&'static str>);
+#[derive(Default, Serialize)]
+pub(super) struct Unread {
+    /// With any key.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    unreadable: Vec<&'static str>,
+    /// Here: the process has lost its lease. They are there to be read.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    unread: Vec<&'static str>,
+}
 
 impl Unread {
     /// What `read` is, or nothing, its `member` noted.
@@ -115,8 +125,9 @@ impl Unread {
         member: &'static str,
         read: Result<Option<T>, Unreadable>,
     ) -> Option<T> {
-        read.unwrap_or_else(|_| {
-            self.0.push(member);
+        read.unwrap_or_else(|Unreadable { fenced }| {
+            let members = if fenced.is_some() { &mut self.unread } else { &mut self.unreadable };
+            members.push(member);
             None
         })
     }
@@ -194,6 +205,18 @@ mod tests {
             assert_eq!(hint(&secret.into()), shown);
         }
         assert_eq!(hint(&"ключ-ключ".into()), "ключ");
+    }
+
+    #[test]
+    fn a_view_tells_what_no_key_opens_from_what_this_process_may_not_open() {
+        let mut unread = Unread::default();
+        assert_eq!(serde_json::to_value(&unread).unwrap(), json!({}));
+        assert_eq!(unread.note("url", Ok(Some(1))), Some(1));
+        assert_eq!(unread.note("secret", Err::<Option<()>, _>(Unreadable { fenced: None })), None);
+        let fenced = Unreadable { fenced: Some(Fenced) };
+        assert_eq!(unread.note("headers", Err::<Option<()>, _>(fenced)), None);
+        let told = serde_json::to_value(&unread).unwrap();
+        assert_eq!(told, json!({ "unreadable": ["secret"], "unread": ["headers"] }));
     }
 
     #[test]

@@ -19,10 +19,7 @@ use breeze_rollover::{
 use http::{HeaderValue, header::CACHE_CONTROL};
 use serde::Serialize;
 
-use super::{
-    auth::{denied, signed_out},
-    users,
-};
+use super::{auth::denied, sign_in::signed_out, users};
 use crate::{
     auth::{self, session_of},
     data::{Reach, RowId, User},

@@ -43,8 +43,8 @@ struct View {
     has_client_secret: bool,
     client_secret_hint: Option<String>,
     version: i64,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    unreadable: Vec<&'static str>,
+    #[serde(flatten)]
+    unread: Unread,
 }
 
 impl View {
@@ -61,7 +61,7 @@ impl View {
             has_client_secret: secret.is_some(),
             client_secret_hint: unread.note("clientSecret", opened).as_ref().map(hint),
             version: provider.version,
-            unreadable: unread.0,
+            unread,
         }
     }
 }

@@ -34,8 +34,8 @@ struct View {
     name: Option<String>,
     value: Option<String>,
     version: i64,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    unreadable: Vec<&'static str>,
+    #[serde(flatten)]
+    unread: Unread,
 }
 
 impl View {
@@ -50,7 +50,7 @@ impl View {
             name: variable.name,
             value: value.map(|value| value.expose_secret().to_owned()),
             version: variable.version,
-            unreadable: unread.0,
+            unread,
         }
     }
 }

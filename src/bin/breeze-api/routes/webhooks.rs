@@ -47,8 +47,8 @@ struct View {
     /// Every value masked.
     headers: Option<Value>,
     version: i64,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    unreadable: Vec<&'static str>,
+    #[serde(flatten)]
+    unread: Unread,
 }
 
 impl View {
@@ -69,7 +69,7 @@ impl View {
             secret_hint: opened.as_ref().map(hint),
             headers: headers.map(masked),
             version: webhook.version,
-            unreadable: unread.0,
+            unread,
         }
     }
 }
