@@ -45,7 +45,9 @@ pub const ROOT_KEY_PREVIOUS: &str = "BREEZE_ROOT_KEY_PREVIOUS";
 #[cfg(feature = "store")]
 pub(crate) use check::weakness;
 #[cfg(any(feature = "postgres", feature = "redis"))]
-pub(crate) use environment::{login, user_info};
+pub(crate) use environment::login;
+#[cfg(feature = "store")]
+pub(crate) use environment::user_info;
 #[cfg(feature = "store")]
 pub(crate) use rules::{previous, told};
 

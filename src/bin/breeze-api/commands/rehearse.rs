@@ -19,18 +19,16 @@ use anyhow::{Context, bail, ensure};
 use breeze_rollover::{
     catalog::Class,
     clock::{Clock, SystemClock, Timestamp},
-    embed::Database,
     ids::RolloverId,
     keyring::sources::Environment,
     operator::{Accept, Operator, Request, RolloverView},
     rollover::Phase,
     store::Actor,
 };
-use secrecy::{ExposeSecret, SecretString};
 use serde_json::json;
 
 use super::{Exit, connect, copy::Copy, needs_people, print, print_json, rollover::tell, setup};
-use crate::settings::Settings;
+use crate::settings::{DatabaseUrl, Settings};
 
 /// The system's clock, and ahead of it.
 #[derive(Debug, Default)]
@@ -68,8 +66,9 @@ pub(crate) async fn run(
     let began = Instant::now();
     let original = connect(&settings.database).await?;
     original.check().await?;
-    let copy = Copy::of(original, &settings.database).await?;
-    let done = on_copy(copy.url(), settings, environment, request).await;
+    let copy = Copy::of(original, &settings.database.url).await?;
+    let at = settings.database.moved_to(copy.url().clone());
+    let done = on_copy(&at, settings, environment, request).await;
     copy.remove().await?;
     let (view, given_up) = done?;
     let is_complete = view.rollover.phase == Phase::Retired;
@@ -88,12 +87,12 @@ pub(crate) async fn run(
 }
 
 async fn on_copy(
-    url: &SecretString,
+    at: &DatabaseUrl,
     settings: &Settings,
     environment: &Environment,
     request: Request,
 ) -> anyhow::Result<(RolloverView, bool)> {
-    let database = Database::connect(url.expose_secret(), 8).await?;
+    let database = connect(at).await?;
     let store = database.store();
     if let Some(running) = store.active_rollovers().await?.first() {
         bail!(
