@@ -78,6 +78,10 @@ impl RedisServer {
     /// [`UnfitAuthorities`] when they cannot be read.
     pub fn trusting(mut self, pem: &str) -> Result<Self, UnfitAuthorities> {
         if let ConnectionAddr::TcpTls { .. } = self.at[0].addr() {
+            // One without any would pass for a set of none.
+            if !pem.contains("-----BEGIN CERTIFICATE-----") {
+                return Err(UnfitAuthorities);
+            }
             let root_cert = Some(pem.as_bytes().to_vec());
             let certificates = TlsCertificates { client_tls: None, root_cert };
             let own = Client::build_with_tls(self.at[0].clone(), certificates);
