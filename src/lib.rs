@@ -15,6 +15,8 @@ pub mod digest;
 #[cfg(all(feature = "worker", any(feature = "postgres", feature = "sqlite")))]
 pub mod embed;
 pub mod envelope;
+#[cfg(any(feature = "client", feature = "postgres", feature = "redis"))]
+mod host;
 pub mod ids;
 pub mod incident;
 pub mod keyring;

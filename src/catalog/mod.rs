@@ -332,8 +332,8 @@ pub const CATALOG: &[Entry] = &[
     Entry {
         previous: &["DATABASE_URL_PREVIOUS"],
         protects: "everything in the database",
-        drains_when: "no connection of the old role is left",
-        hard_disruption: "work in flight on the old role fails",
+        drains_when: "no connection of the old role is left, and its password is taken away",
+        hard_disruption: "nothing beyond a graceful one: work in flight on the old role ends before it does",
         related: &[Secret::AppEncryptionKey],
         ..credential(
             Secret::DatabaseUrl,
@@ -344,8 +344,8 @@ pub const CATALOG: &[Entry] = &[
     Entry {
         previous: &["REDIS_URL_PREVIOUS"],
         protects: "rate limits and login throttling",
-        drains_when: "no connection with the old password is left, and it is removed",
-        hard_disruption: "limits are counted anew",
+        drains_when: "no connection with the old password is left, as far as the server tells, and it is taken away",
+        hard_disruption: "nothing beyond a graceful one: counts go on, and both passwords work until the old one is taken away",
         ..credential(
             Secret::RedisUrl,
             "REDIS_URL",

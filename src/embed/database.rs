@@ -2,13 +2,14 @@
 
 use std::{path::PathBuf, sync::Arc};
 
-#[cfg(feature = "postgres")]
-use crate::{provider::PostgresRole, store::postgres::PgStore, worker::PgQueue};
 use crate::{
+    keyring::sources::Environment,
     provider::Provider,
     store::{Store, StoreError},
     worker::{Queue, QueueError, WorkerBackend},
 };
+#[cfg(feature = "postgres")]
+use crate::{provider::PostgresRole, store::postgres::PgStore, worker::PgQueue};
 #[cfg(feature = "sqlite")]
 use crate::{store::sqlite::SqliteStore, worker::SqliteQueue};
 
@@ -32,12 +33,26 @@ impl Database {
     ///
     /// # Errors
     /// [`DatabaseError`] for a URL of another kind, and when it does not answer.
-    #[cfg_attr(not(feature = "postgres"), expect(unused_variables, reason = "a file is one"))]
     pub async fn connect(url: &str, connections: u32) -> Result<Self, DatabaseError> {
+        Self::connect_trusting(url, connections, None).await
+    }
+
+    /// The same, where a server may prove who it is by one of `authorities` too, in PEM.
+    ///
+    /// # Errors
+    /// As [`Self::connect`].
+    #[cfg_attr(not(feature = "postgres"), expect(unused_variables, reason = "a file is one"))]
+    pub async fn connect_trusting(
+        url: &str,
+        connections: u32,
+        authorities: Option<&[u8]>,
+    ) -> Result<Self, DatabaseError> {
         match url.split_once(':').map(|(scheme, _)| scheme) {
             #[cfg(feature = "postgres")]
             Some("postgres" | "postgresql") => {
-                Ok(Self::Postgres(PgStore::connect(url, APPLICATION_NAME, connections).await?))
+                let store =
+                    PgStore::connect_trusting(url, APPLICATION_NAME, connections, authorities);
+                Ok(Self::Postgres(store.await?))
             }
             #[cfg(feature = "sqlite")]
             Some("sqlite") => Ok(Self::Sqlite(SqliteStore::connect(url).await?)),
@@ -97,12 +112,15 @@ impl Database {
         }
     }
 
-    /// Who knows its credential, where it has one.
+    /// Who knows its credential, where it has one; an operator keeps it in `environment`.
     #[must_use]
-    pub fn provider(&self) -> Option<Arc<dyn Provider>> {
+    #[cfg_attr(not(feature = "postgres"), expect(unused_variables, reason = "a file is one"))]
+    pub fn provider(&self, environment: &Environment) -> Option<Arc<dyn Provider>> {
         match self {
             #[cfg(feature = "postgres")]
-            Self::Postgres(store) => Some(Arc::new(PostgresRole::new(store.pool().clone()))),
+            Self::Postgres(store) => {
+                Some(Arc::new(PostgresRole::new(store.pool().clone(), environment.clone())))
+            }
             #[cfg(feature = "sqlite")]
             Self::Sqlite(_) => None,
         }

@@ -251,7 +251,7 @@ impl Setup {
         let joined = Membership {
             store: self.database.store(),
             root,
-            environment,
+            environment: environment.clone(),
             name: self.name,
             signs,
             target: self.target,
@@ -272,7 +272,7 @@ impl Setup {
         if let Some(counting) = self.counting {
             worker = worker.counting_with(counting);
         }
-        for provider in self.providers.into_iter().chain(self.database.provider()) {
+        for provider in self.providers.into_iter().chain(self.database.provider(&environment)) {
             worker = worker.at_provider(provider);
         }
         for (secret, grace) in self.graces {
@@ -476,6 +476,13 @@ impl Rollovers {
     /// has left.
     pub fn ready(&self) -> Result<(), Fenced> {
         self.replica().check()
+    }
+
+    /// Ready once this process cannot recover by itself: it is without its lease, and the
+    /// database refuses its login, which rolled over meanwhile; the environment has no other
+    /// one, either. End it then, to have it started with the credential in use.
+    pub async fn locked_out(&self) -> StoreError {
+        self.replica().locked_out().await
     }
 
     /// Ends the work in the background: the batches in hand are finished, no other is

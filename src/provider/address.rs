@@ -3,9 +3,11 @@
 //! 1. A credential goes out over TLS only, or stays on this machine.
 //! 2. An address holds no credential, so that it can be told.
 
-use std::{fmt, net::IpAddr, str::FromStr};
+use std::{fmt, str::FromStr};
 
 use reqwest::Url;
+
+use crate::host::is_on_this_machine;
 
 /// The address of a provider's API: `https`, or `http` on the loopback interface.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,7 +36,7 @@ impl FromStr for Address {
         let Some(host) = url.host_str() else { return Err(UnfitAddress::NotAnAddress) };
         match url.scheme() {
             "https" => {}
-            "http" if is_loopback(host) => {}
+            "http" if is_on_this_machine(host) => {}
             "http" => return Err(UnfitAddress::InTheClear),
             _ => return Err(UnfitAddress::NotAnAddress),
         }
@@ -50,11 +52,6 @@ impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
     }
-}
-
-fn is_loopback(host: &str) -> bool {
-    let host = host.trim_start_matches('[').trim_end_matches(']');
-    host == "localhost" || host.parse().is_ok_and(|address: IpAddr| address.is_loopback())
 }
 
 /// Text that is no address of a provider.

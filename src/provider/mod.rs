@@ -61,7 +61,7 @@ use async_trait::async_trait;
 #[cfg(feature = "postgres")]
 pub use postgres::PostgresRole;
 #[cfg(feature = "redis")]
-pub use redis::{InvalidRedisUrl, RedisConnections, RedisServer};
+pub use redis::{InvalidRedisUrl, RedisAway, RedisConnections, RedisServer, UnfitAuthorities};
 
 #[cfg(feature = "providers")]
 pub use self::current::{Connect, Current, Held, Unavailable};

@@ -11,6 +11,7 @@ use tokio::sync::Notify;
 use super::{
     Replica, ReplicaError,
     declared::{Agreed, DeclaredKeys, Waiting},
+    lockout::Lockout,
     retired::Retired,
     root::Roots,
     snapshots::Snapshots,
@@ -104,6 +105,7 @@ impl Membership {
             snapshots: Mutex::new(Snapshots::new(nothing())),
             refreshing: tokio::sync::Mutex::default(),
             changed: Notify::new(),
+            lockout: Lockout::default(),
             is_fenced: AtomicBool::new(true),
             reported: Notify::new(),
         };

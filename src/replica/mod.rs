@@ -14,6 +14,7 @@ mod declared;
 mod error;
 mod join;
 mod lease;
+mod lockout;
 mod retired;
 mod root;
 mod root_status;
@@ -30,6 +31,7 @@ use tokio::sync::Notify;
 use declared::DeclaredKeys;
 pub use error::ReplicaError;
 pub use join::{Joined, Membership};
+use lockout::Lockout;
 use retired::Retired;
 use root::Roots;
 pub use root_status::RootStatus;
@@ -75,6 +77,7 @@ pub struct Replica {
     refreshing: tokio::sync::Mutex<()>,
     retired: Retired,
     changed: Notify,
+    lockout: Lockout,
     /// Whether it is without its lease, as far as people were told.
     is_fenced: AtomicBool,
     reported: Notify,
@@ -165,7 +168,9 @@ impl Replica {
         loop {
             // From the beginning of the turn, however long it takes.
             let poll = tokio::time::Instant::now() + self.poll;
-            if let Err(error) = self.in_time(self.turn()).await {
+            let turn = self.in_time(self.turn()).await;
+            self.note_login(&turn);
+            if let Err(error) = turn {
                 tracing::warn!(%error, "the replica could not refresh; it goes on with the keys it has while its lease runs");
             }
             tokio::select! {

@@ -14,9 +14,14 @@ pub enum StoreError {
     /// The database is not there, or went away.
     #[error("the database does not answer ({0}); see that it runs, and that DATABASE_URL names it")]
     Unreachable(#[source] sqlx::Error),
+    /// The server does not prove who it is.
+    #[error(
+        "the database does not prove who it is ({0}); have it speak TLS with a certificate for the name in DATABASE_URL, of a public authority or of one in BREEZE_TRUSTED_CA (or sslrootcert=FILE); where the network itself can be trusted, say so with sslmode=disable"
+    )]
+    Unproven(#[source] sqlx::Error),
     /// The database does not let this role in. What it says names the role alone.
     #[error(
-        "the database refuses the login ({0}); put the credential in use into DATABASE_URL: after a rollover, the new one; if it was made here and nobody has it, give the role of DATABASE_URL its password back (ALTER ROLE … PASSWORD …), start, and roll DATABASE_URL over to a value of your own"
+        "the database refuses the login ({0}); put the credential in use into DATABASE_URL: after a rollover, the new one; if nobody has it, give the role of DATABASE_URL its password back (ALTER ROLE … PASSWORD …), start, and roll DATABASE_URL over to a value of your own"
     )]
     Login(String),
     /// The URL does not parse. Nothing of it is told: it may hold a password.
@@ -138,7 +143,21 @@ impl From<sqlx::Error> for StoreError {
         if let Some(cause) = super::sqlite::cause(&error) {
             return cause;
         }
-        if is_unreachable(&error) { Self::Unreachable(error) } else { Self::Database(error) }
+        match error {
+            error if is_unproven(&error) => Self::Unproven(error),
+            error if is_unreachable(&error) => Self::Unreachable(error),
+            error => Self::Database(error),
+        }
+    }
+}
+
+/// A server without TLS where it is wanted, and a certificate that does not do: rustls tells
+/// of one as data that is invalid.
+fn is_unproven(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Tls(_) => true,
+        sqlx::Error::Io(error) => error.kind() == std::io::ErrorKind::InvalidData,
+        _ => false,
     }
 }
 
@@ -146,9 +165,9 @@ impl From<sqlx::Error> for StoreError {
 /// 3D000) or gave up a transaction that was not gone on with (25P03), a pooler that has lost
 /// its server (08P01), and SQLite that cannot open its file (14), tell it by their codes.
 fn is_unreachable(error: &sqlx::Error) -> bool {
-    use sqlx::Error::{Database, Io, PoolClosed, PoolTimedOut, Protocol, Tls};
+    use sqlx::Error::{Database, Io, PoolClosed, PoolTimedOut, Protocol};
     match error {
-        Io(_) | Tls(_) | Protocol(_) | PoolTimedOut | PoolClosed => true,
+        Io(_) | Protocol(_) | PoolTimedOut | PoolClosed => true,
         Database(refused) => {
             const CODES: [&str; 7] = ["08P01", "25P03", "57P01", "57P02", "57P03", "3D000", "14"];
             refused.code().is_some_and(|code| CODES.contains(&&*code))

@@ -95,10 +95,19 @@ async fn a_start_with_the_role_of_before_says_what_to_do_and_that_does_it() {
     on(&db).execute(&format!("ALTER ROLE {} CREATEROLE", role.name)).await;
     let (process, client) = serve(&db, &role.url).await;
     let admin = administrator(&client, &process.stdout()).await;
-    // Made here: nobody has it.
+    // Made here, and lost: nobody has it, and the old one was taken away all the same.
     let body = json!({ "secret": "DATABASE_URL", "mode": "graceful", "reason": "a test" });
     let begun = admin.post("/admin/rollovers", body).await.expect(202);
     let path = format!("/admin/rollovers/{}", begun["id"].as_str().unwrap());
+    let is_asked_for = |rollover: &serde_json::Value| {
+        rollover["blockedBy"].as_str().is_some_and(|by| by.contains("keys --reveal"))
+    };
+    while !is_asked_for(&admin.get(&path).await.expect(200)) {
+        sleep(Duration::from_millis(50)).await;
+    }
+    on(&db).execute(&format!("ALTER ROLE {} PASSWORD NULL", role.name)).await;
+    let revoked = json!({ "reason": "a test" });
+    admin.post(&format!("{path}/revoked"), revoked).await.expect(200);
     while admin.get(&path).await.expect(200)["phase"] != "retired" {
         sleep(Duration::from_millis(50)).await;
     }

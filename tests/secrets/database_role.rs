@@ -22,24 +22,30 @@ use crate::{
 };
 
 /// A running API on a role of its own.
-struct OnOwnRole {
-    served: Served,
-    role: Role,
+pub(crate) struct OnOwnRole {
+    pub(crate) served: Served,
+    pub(crate) role: Role,
 }
 
 impl OnOwnRole {
-    async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
+        let (db, role) = Self::migrated().await;
+        let served = Served::at(db, &role.url, &[]).await;
+        Self { served, role }
+    }
+
+    /// A database that a role may serve on.
+    pub(crate) async fn migrated() -> (Db, Role) {
         let database = postgres::database().await;
         let role = database.role().await;
         let db = Db::Postgres(Box::new(database));
         db.migrate().await;
         let Db::Postgres(database) = &db else { unreachable!("it was made on PostgreSQL") };
         database.lets_serve(&role.name).await;
-        let served = Served::at(db, &role.url, &[]).await;
-        Self { served, role }
+        (db, role)
     }
 
-    fn database(&self) -> &postgres::Database {
+    pub(crate) fn database(&self) -> &postgres::Database {
         match &self.served.db {
             Db::Postgres(database) => database,
             Db::Sqlite(_) => unreachable!("it was made on PostgreSQL"),
@@ -47,14 +53,14 @@ impl OnOwnRole {
     }
 
     /// Another role with the same rights.
-    async fn second_role(&self) -> Role {
+    pub(crate) async fn second_role(&self) -> Role {
         let second = self.database().role().await;
         self.database().execute(&format!("GRANT {} TO {}", self.role.name, second.name)).await;
         second
     }
 
     /// The server's processes for the role.
-    async fn backends(&self) -> Vec<i32> {
+    pub(crate) async fn backends(&self) -> Vec<i32> {
         sqlx::query_scalar("SELECT pid FROM pg_stat_activity WHERE usename = $1")
             .bind(&self.role.name)
             .fetch_all(&self.database().pool().await)
@@ -63,7 +69,7 @@ impl OnOwnRole {
     }
 
     /// Open connections of a role.
-    async fn connections(&self, role: &str) -> i64 {
+    pub(crate) async fn connections(&self, role: &str) -> i64 {
         sqlx::query_scalar("SELECT count(*) FROM pg_stat_activity WHERE usename = $1")
             .bind(role)
             .fetch_one(&self.database().pool().await)
@@ -73,20 +79,20 @@ impl OnOwnRole {
 }
 
 /// `user:password`, as the URL of a role holds it.
-fn user_info(role: &Role) -> String {
+pub(crate) fn user_info(role: &Role) -> String {
     let (_, rest) = role.url.split_once("://").unwrap();
     rest.split_once('@').unwrap().0.to_owned()
 }
 
 /// Edits and reads them back until it is stopped; answers how many requests it made.
-struct Traffic {
+pub(crate) struct Traffic {
     stop: Arc<AtomicBool>,
     clients: Vec<tokio::task::JoinHandle<u64>>,
     requests: Arc<AtomicU64>,
 }
 
 impl Traffic {
-    async fn on(admin: &Client) -> Self {
+    pub(crate) async fn on(admin: &Client) -> Self {
         let (stop, requests) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
         let mut clients = vec![];
         for number in 0..3 {
@@ -110,7 +116,7 @@ impl Traffic {
     }
 
     /// Waits until another `count` requests were answered.
-    async fn goes_on(&self, count: u64) {
+    pub(crate) async fn goes_on(&self, count: u64) {
         let until = self.requests.load(Ordering::Relaxed) + count;
         while self.requests.load(Ordering::Relaxed) < until {
             assert!(self.clients.iter().all(|client| !client.is_finished()), "a request failed");
@@ -118,7 +124,7 @@ impl Traffic {
         }
     }
 
-    async fn ends(self) {
+    pub(crate) async fn ends(self) {
         self.stop.store(true, Ordering::Relaxed);
         for client in self.clients {
             assert!(client.await.unwrap() > 0);
@@ -201,36 +207,6 @@ async fn a_new_password_of_the_same_role_leaves_no_connection_of_the_old_one() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[cfg_attr(not(postgres_tests), ignore = "needs PostgreSQL; tests/run starts one")]
-async fn two_roles_take_turns_where_the_role_may_make_roles() {
-    let on = OnOwnRole::start().await;
-    let served = &on.served;
-    let refused = served.begin("DATABASE_URL", "graceful", None).await;
-    let refused = served.reaches(&refused, "refused").await;
-    let why = refused["blockedBy"].as_str().unwrap();
-    assert!(why.contains("CREATE ROLE") && why.contains("hand it in as `value`"), "{why}");
-
-    on.database().execute(&format!("ALTER ROLE {} CREATEROLE", on.role.name)).await;
-    let traffic = Traffic::on(&served.admin).await;
-    let rollover = served.begin("DATABASE_URL", "graceful", None).await;
-    served.reaches(&rollover, "retired").await;
-    let other = format!("{}_b", on.role.name);
-    assert!(on.connections(&other).await > 0);
-    assert_eq!(on.connections(&on.role.name).await, 0);
-
-    on.database().execute(&format!("ALTER ROLE {other} CREATEROLE")).await;
-    let back = served.begin("DATABASE_URL", "graceful", None).await;
-    served.reaches(&back, "retired").await;
-    assert!(on.connections(&on.role.name).await > 0);
-    assert_eq!(on.connections(&other).await, 0);
-    traffic.goes_on(50).await;
-    traffic.ends().await;
-    let Served { db, process, .. } = on.served;
-    process.terminate().await;
-    db.execute(&format!("DROP ROLE {other}"), "").await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-#[cfg_attr(not(postgres_tests), ignore = "needs PostgreSQL; tests/run starts one")]
 async fn a_credential_that_does_not_do_changes_nothing_and_says_why() {
     let on = OnOwnRole::start().await;
     let served = &on.served;
@@ -241,7 +217,22 @@ async fn a_credential_that_does_not_do_changes_nothing_and_says_why() {
     assert!(malformed.json()["detail"].as_str().unwrap().contains("user:password"));
 
     let stranger = on.database().role().await;
+    // All that the present role may do, but for one column and one function.
+    let (role, almost) = (&on.role.name, on.database().role().await);
+    on.database().lets_serve(&almost.name).await;
+    on.database()
+        .execute(&format!(
+            "CREATE TABLE public.notes (id int PRIMARY KEY, text text, hidden text);
+             GRANT SELECT (id), UPDATE (text) ON public.notes TO {role};
+             GRANT SELECT (id) ON public.notes TO {};
+             CREATE FUNCTION public.noted() RETURNS int LANGUAGE sql AS 'SELECT 1';
+             REVOKE EXECUTE ON FUNCTION public.noted FROM PUBLIC;
+             GRANT EXECUTE ON FUNCTION public.noted TO {role}",
+            almost.name
+        ))
+        .await;
     for (value, expected) in [
+        (user_info(&almost), "UPDATE on column public.notes.text, EXECUTE on noted()"),
         (format!("{}:a wrong password", stranger.name), "password authentication failed"),
         (user_info(&stranger), "lacks a right"),
     ] {

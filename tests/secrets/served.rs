@@ -16,6 +16,7 @@ use crate::support::{
 pub(crate) struct Served {
     pub(crate) db: Db,
     pub(crate) process: Process,
+    pub(crate) port: u16,
     pub(crate) anybody: Client,
     pub(crate) admin: Client,
 }
@@ -30,18 +31,38 @@ impl Served {
 
     /// On a database that is migrated, by a URL of the test's own.
     pub(crate) async fn at(db: Db, url: &str, more: &[(&str, &str)]) -> Self {
-        let (process, anybody) = start(url, more).await;
+        let variables: Vec<_> = more.iter().copied().chain([("DATABASE_URL", url)]).collect();
+        Self::with(db, &variables).await
+    }
+
+    /// On a database that is migrated, with these variables beside the keys.
+    pub(crate) async fn with(db: Db, variables: &[(&str, &str)]) -> Self {
+        let port = free_port();
+        let mut process = serve(port, variables);
+        process.listens_on(port).await;
+        let anybody = Client::on(port);
         let admin = administrator(&anybody, &process.stdout()).await;
-        Self { db, process, anybody, admin }
+        Self { db, process, port, anybody, admin }
+    }
+
+    /// The same API after its process was killed, with these variables beside the keys.
+    pub(crate) async fn killed_and_started(self, variables: &[(&str, &str)]) -> Self {
+        let Self { db, process, port, anybody, admin } = self;
+        process.kill().await;
+        let mut process = serve(port, variables);
+        process.listens_on(port).await;
+        Self { db, process, port, anybody, admin }
     }
 
     /// Another process in its place, with `more` variables beside the keys.
     pub(crate) async fn again(self, more: &[(&str, &str)]) -> Self {
-        let Self { db, process, admin, .. } = self;
+        let Self { db, process, port, anybody, admin } = self;
         assert_eq!(process.terminate().await.code, Some(0));
-        let (process, anybody) = start(&db.url(), more).await;
-        let admin = anybody.bearing(admin.bearer().unwrap());
-        Self { db, process, anybody, admin }
+        let url = db.url();
+        let variables: Vec<_> = more.iter().copied().chain([("DATABASE_URL", &*url)]).collect();
+        let mut process = serve(port, &variables);
+        process.listens_on(port).await;
+        Self { db, process, port, anybody, admin }
     }
 
     /// Begins a rollover.
@@ -84,16 +105,13 @@ impl Served {
     }
 }
 
-async fn start(url: &str, more: &[(&str, &str)]) -> (Process, Client) {
-    let port = free_port();
-    let mut process = breeze_api(["serve"])
+/// A process with these variables beside the keys.
+pub(crate) fn serve(port: u16, variables: &[(&str, &str)]) -> Process {
+    breeze_api(["serve"])
         .envs(KEYS)
-        .envs(more.iter().copied())
-        .env("DATABASE_URL", url)
+        .envs(variables.iter().copied())
         .env("BREEZE_LISTEN", format!("127.0.0.1:{port}"))
-        .start();
-    process.listens_on(port).await;
-    (process, Client::on(port))
+        .start()
 }
 
 /// Where a rollover is inspected.

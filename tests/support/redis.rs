@@ -21,6 +21,8 @@ pub struct Redis {
     port: u16,
     folder: tempfile::TempDir,
     server: Child,
+    /// What it proves who it is with, where it speaks TLS.
+    certificate: Option<String>,
 }
 
 impl Redis {
@@ -30,12 +32,50 @@ impl Redis {
         let users = format!("user default off\nuser api on >{OLD} {rights}\n");
         std::fs::write(folder.path().join("users.acl"), users).unwrap();
         let server = Self::run(port, &folder).await;
-        Self { port, folder, server }
+        Self { port, folder, server, certificate: None }
+    }
+
+    /// The same with TLS alone, under an authority of its own.
+    pub async fn start_with_tls(rights: &str) -> Self {
+        let mut redis = Self::start(rights).await;
+        redis.stop().await;
+        let certified = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        let write = |name: &str, text: String| {
+            std::fs::write(redis.folder.path().join(name), text).unwrap();
+        };
+        write("cert.pem", certified.cert.pem());
+        write("key.pem", certified.signing_key.serialize_pem());
+        redis.certificate = Some(certified.cert.pem());
+        redis.start_again().await;
+        redis
+    }
+
+    /// The certificate that it proves who it is with.
+    pub fn certificate(&self) -> &str {
+        self.certificate.as_deref().unwrap()
+    }
+
+    /// Where it listens.
+    pub const fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Sends it a signal, by its name without `SIG`.
+    pub async fn signal(&self, name: &str) {
+        let kill = format!("kill -{name} {}", self.server.id().unwrap());
+        assert!(Command::new("sh").args(["-c", &kill]).status().await.unwrap().success());
     }
 
     async fn run(port: u16, folder: &tempfile::TempDir) -> Child {
-        let server = Command::new("redis-server")
-            .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", ""])
+        let port_of = if folder.path().join("cert.pem").exists() { "--tls-port" } else { "--port" };
+        let mut command = Command::new("redis-server");
+        if port_of == "--tls-port" {
+            command.args(["--port", "0", "--tls-auth-clients", "no"]);
+            command.args(["--tls-cert-file", "cert.pem", "--tls-key-file", "key.pem"]);
+            command.args(["--tls-ca-cert-file", "cert.pem"]);
+        }
+        let server = command
+            .args([port_of, &port.to_string(), "--bind", "127.0.0.1", "--save", ""])
             .args(["--aclfile", folder.path().join("users.acl").to_str().unwrap()])
             .current_dir(folder.path())
             .stdout(Stdio::null())
@@ -57,7 +97,15 @@ impl Redis {
     }
 
     pub fn url(&self) -> String {
-        format!("redis://api:{OLD}@127.0.0.1:{}/0", self.port)
+        self.url_of(OLD)
+    }
+
+    /// The URL of its user with this password.
+    pub fn url_of(&self, password: &str) -> String {
+        match self.certificate {
+            Some(_) => format!("rediss://api:{password}@localhost:{}/0", self.port),
+            None => format!("redis://api:{password}@127.0.0.1:{}/0", self.port),
+        }
     }
 
     /// What the server answers to a command of the user with this password.
@@ -66,14 +114,29 @@ impl Redis {
         password: &str,
         command: &[&str],
     ) -> ::redis::RedisResult<::redis::Value> {
-        let url = format!("redis://api:{password}@127.0.0.1:{}/0", self.port);
-        let client = ::redis::Client::open(url).unwrap();
-        let mut connection = client.get_multiplexed_async_connection().await?;
+        let mut connection = self.connect(password).await?;
         let mut it = ::redis::cmd(command[0]);
         for argument in &command[1..] {
             it.arg(argument);
         }
         it.query_async(&mut connection).await
+    }
+
+    /// A connection of its user with this password.
+    pub async fn connect(
+        &self,
+        password: &str,
+    ) -> ::redis::RedisResult<::redis::aio::MultiplexedConnection> {
+        let url = self.url_of(password);
+        let client = match &self.certificate {
+            None => ::redis::Client::open(url),
+            Some(pem) => {
+                let root_cert = Some(pem.clone().into_bytes());
+                let trusted = ::redis::TlsCertificates { client_tls: None, root_cert };
+                ::redis::Client::build_with_tls(url, trusted)
+            }
+        };
+        client.unwrap().get_multiplexed_async_connection().await
     }
 
     /// Its users, as its file has them.

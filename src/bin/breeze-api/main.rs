@@ -101,7 +101,7 @@ async fn run(command: Option<Command>) -> anyhow::Result<Exit> {
         Command::Migrate(migrate) => commands::migrate::run(&url()?, &migrate).await,
         Command::Rewrap(rewrap) => commands::rewrap::run(&url()?, environment, &rewrap).await,
         Command::Census(census) => commands::census::run(&url()?, &census).await,
-        Command::Keys(keys) => commands::keys::run(&url()?, &keys).await,
+        Command::Keys(keys) => commands::keys::run(&url()?, environment, &keys).await,
         Command::Replicas(replicas) => commands::replicas::run(&url()?, &replicas).await,
         Command::Rollover(rollover) => {
             commands::rollover::run(&Settings::read(environment)?, environment, &rollover).await

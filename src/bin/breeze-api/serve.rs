@@ -6,6 +6,8 @@
 //!    background ends. It goes on serving for as long as a load balancer needs to
 //!    notice; then no new connection is taken, requests in flight are answered, and at
 //!    once the lease is given back: not earlier, since until then they use keys.
+//! 3. A process that the database lets in no more, since its credential rolled over while it
+//!    was away, ends with an error: it recovers by being started with the one in use.
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -17,6 +19,7 @@ use breeze_rollover::{
     embed::{Database, Rollovers},
     layer::api_key::ApiKeyLayer,
     manager::Sources,
+    provider::RedisServer,
     worker::WorkerSettings,
 };
 use clap::Args;
@@ -51,7 +54,10 @@ pub(crate) struct Serve {
 
 pub(crate) async fn run(sources: Sources, serve: Serve) -> anyhow::Result<()> {
     let settings = Settings::read(sources.environment())?;
-    let mut database = Database::connect(settings.database.expose_secret(), CONNECTIONS).await?;
+    if let Some(exposure) = settings.redis.as_ref().and_then(RedisServer::exposure) {
+        tracing::warn!("{exposure}");
+    }
+    let mut database = settings.database.connect(CONNECTIONS).await?;
     if let Some(url) = &settings.database_listen {
         database = database.listening_on(url.expose_secret())?;
     }
@@ -163,6 +169,9 @@ async fn answer_requests(
         () = winding_down => {
             tracing::warn!("connections are still open long after the last request could last");
             Ok(())
+        }
+        refused = rollovers.locked_out() => {
+            Err(anyhow::Error::from(refused).context("this process is fenced, and ends to be started anew"))
         }
         never = issued.keep_noting() => match never {},
         never = routes::keep_telling(&telling) => match never {},

@@ -6,6 +6,7 @@
 use std::{fmt, net::SocketAddr, time::Duration};
 
 use breeze_rollover::{
+    embed::{Database, DatabaseError},
     keyring::sources::{Environment, Strictness},
     layer::session::{CookiePolicy, SameSite},
     metrics::Allowed,
@@ -13,7 +14,7 @@ use breeze_rollover::{
     schedule::Window,
     token::Lifetimes,
 };
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 
 use crate::{
     auth::{AgentPolicy, Enforcement},
@@ -26,7 +27,7 @@ pub(crate) const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 /// The settings of the service.
 #[derive(Debug)]
 pub(crate) struct Settings {
-    pub(crate) database: SecretString,
+    pub(crate) database: DatabaseUrl,
     /// Where to hear of changes, if not there.
     pub(crate) database_listen: Option<SecretString>,
     pub(crate) listen: SocketAddr,
@@ -59,8 +60,28 @@ pub(crate) struct Settings {
     pub(crate) step_up: bool,
 }
 
+/// Where the database is, and who may vouch for it beside the public authorities.
+#[derive(Debug)]
+pub(crate) struct DatabaseUrl {
+    pub(crate) url: SecretString,
+    authorities: Option<String>,
+}
+
+impl DatabaseUrl {
+    /// At most so many connections to it.
+    pub(crate) async fn connect(&self, connections: u32) -> Result<Database, DatabaseError> {
+        let authorities = self.authorities.as_deref().map(str::as_bytes);
+        Database::connect_trusting(self.url.expose_secret(), connections, authorities).await
+    }
+
+    /// Another one on the same server.
+    pub(crate) fn moved_to(&self, url: SecretString) -> Self {
+        Self { url, authorities: self.authorities.clone() }
+    }
+}
+
 /// The database alone: all that a command beside `serve` needs.
-pub(crate) fn database_url(environment: &Environment) -> Result<SecretString, SettingsFaults> {
+pub(crate) fn database_url(environment: &Environment) -> Result<DatabaseUrl, SettingsFaults> {
     let mut reader = Reader { environment, faults: Vec::new() };
     let url = reader.database();
     if reader.faults.is_empty() { Ok(url) } else { Err(SettingsFaults(reader.faults)) }
@@ -130,6 +151,9 @@ impl fmt::Display for SettingsFaults {
 
 impl std::error::Error for SettingsFaults {}
 
+/// Authorities to trust beside the public ones, in PEM.
+pub(crate) const TRUSTED_CA: &str = "BREEZE_TRUSTED_CA";
+
 const SECONDS: &str = "a whole number of seconds";
 
 /// Reads variables, and notes what is wrong with them.
@@ -160,13 +184,19 @@ impl Reader<'_> {
     }
 
     /// Its scheme is judged where it is used.
-    fn database(&mut self) -> SecretString {
-        self.text("DATABASE_URL").unwrap_or_else(|| "sqlite://breeze.db".to_owned()).into()
+    fn database(&mut self) -> DatabaseUrl {
+        let url = self.text("DATABASE_URL").unwrap_or_else(|| "sqlite://breeze.db".to_owned());
+        DatabaseUrl { url: url.into(), authorities: self.text(TRUSTED_CA) }
     }
 
     fn redis(&mut self) -> Option<RedisServer> {
         let server = RedisServer::new(&self.text("REDIS_URL")?);
-        server.map_err(|fault| self.faults.push(fault.to_string())).ok()
+        let server = server.map_err(|fault| self.faults.push(fault.to_string())).ok()?;
+        // What is unfit for the providers' sake is told there.
+        match self.text(TRUSTED_CA) {
+            Some(pem) => server.trusting(&pem).ok(),
+            None => Some(server),
+        }
     }
 
     /// Breeze's own, longer ones for `E2E_MODE`, or what is asked for.
@@ -243,15 +273,13 @@ fn leading_number(text: &str) -> Option<u32> {
 
 #[cfg(test)]
 mod tests {
-    use secrecy::ExposeSecret;
-
     use super::*;
 
     #[test]
     fn nothing_need_be_set() {
         let none: [(&str, &str); 0] = [];
         let settings = Settings::read(&Environment::given(none)).expect("valid");
-        assert_eq!(settings.database.expose_secret(), "sqlite://breeze.db");
+        assert_eq!(settings.database.url.expose_secret(), "sqlite://breeze.db");
         assert_eq!(settings.listen.port(), 3001);
         assert_eq!(settings.lifetimes, Lifetimes::BREEZE);
         assert_eq!((settings.lease.as_secs(), settings.drain.as_secs()), (15, 0));

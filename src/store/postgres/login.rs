@@ -4,7 +4,9 @@
 //! 1. From the change on, every connection is made with the new credential.
 //! 2. One that was made with the old one finishes what it does, and is closed then; one
 //!    that does nothing is closed at once.
-//! 3. One that was being made meanwhile is told by its role, and closed after its first use.
+//! 3. A URL of its own to listen on has its own login, and follows only where that is of
+//!    the role of the pool's URL.
+//! 4. One that was being made meanwhile is told by its role, and closed after its first use.
 
 use std::{
     fmt,
@@ -17,6 +19,7 @@ use sqlx::{
     PgPool, Row as _,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
+use subtle::ConstantTimeEq;
 use tokio::sync::watch;
 
 use crate::{
@@ -43,8 +46,15 @@ impl RoleLogin {
         options.clone().username(&self.role).password(self.password.expose_secret())
     }
 
-    fn is(&self, other: &Self) -> bool {
-        self.role == other.role && self.password.expose_secret() == other.password.expose_secret()
+    /// The password, as it is: a URL may write it otherwise.
+    pub(crate) const fn password(&self) -> &SecretString {
+        &self.password
+    }
+
+    /// Whether the two are one, however each was written.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        let [own, others] = [self, other].map(|login| login.password.expose_secret().as_bytes());
+        self.role == other.role && bool::from(own.ct_eq(others))
     }
 }
 
@@ -58,22 +68,25 @@ impl fmt::Debug for RoleLogin {
 /// As whom a pool connects.
 #[derive(Debug, Default)]
 pub(super) struct Login {
-    present: Mutex<Option<(RoleLogin, Instant)>>,
+    /// As the URL says, where it does.
+    first: Option<RoleLogin>,
+    changed: Mutex<Option<(RoleLogin, Instant)>>,
     changes: watch::Sender<()>,
 }
 
 impl Login {
     /// As `url` says.
     pub(super) fn of_url(url: &str) -> Self {
-        let login =
+        let first =
             user_info(url).and_then(|user_info| RoleLogin::parse(&Material::new(user_info).ok()?));
-        Self { present: Mutex::new(login.map(|login| (login, Instant::now()))), ..Self::default() }
+        Self { first, ..Self::default() }
     }
 
     /// Connects `pool` with `login` from now on, and parts with its other connections.
     pub(super) fn change(&self, pool: &PgPool, login: RoleLogin) {
-        let mut present = self.present.lock().unwrap_or_else(PoisonError::into_inner);
-        if present.as_ref().is_some_and(|(present, _)| present.is(&login)) {
+        let mut changed = self.changed.lock().unwrap_or_else(PoisonError::into_inner);
+        let present = changed.as_ref().map(|(login, _)| login).or(self.first.as_ref());
+        if present.is_some_and(|present| present.is(&login)) {
             return;
         }
         pool.set_connect_options(login.on(&pool.connect_options()));
@@ -81,8 +94,8 @@ impl Login {
             role = login.role,
             "connections to the database are made with another credential"
         );
-        *present = Some((login, Instant::now()));
-        drop(present);
+        *changed = Some((login, Instant::now()));
+        drop(changed);
         // Whoever is idle is released, and closed for being of before.
         for _ in 0..pool.size() {
             let Some(idle) = pool.try_acquire() else { break };
@@ -91,12 +104,14 @@ impl Login {
         self.changes.send_replace(());
     }
 
-    /// `options`, which connect elsewhere, with the present login where it was changed.
+    /// `options`, which connect elsewhere: those of the role of the pool's URL with what it
+    /// was changed to, and others as they are.
     pub(super) fn on(&self, options: &PgConnectOptions) -> PgConnectOptions {
-        let present = self.present.lock().unwrap_or_else(PoisonError::into_inner);
-        match &*present {
-            Some((login, _)) => login.on(options),
-            None => options.clone(),
+        let changed = self.changed.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_same = |first: &RoleLogin| first.role == options.get_username();
+        match &*changed {
+            Some((login, _)) if self.first.as_ref().is_none_or(is_same) => login.on(options),
+            _ => options.clone(),
         }
     }
 
@@ -107,14 +122,15 @@ impl Login {
 
     /// Whether a connection of this age was made before the last change.
     fn is_of_before(&self, age: Duration) -> bool {
-        let present = self.present.lock().unwrap_or_else(PoisonError::into_inner);
-        present.as_ref().is_some_and(|(_, since)| age > since.elapsed())
+        let changed = self.changed.lock().unwrap_or_else(PoisonError::into_inner);
+        changed.as_ref().is_some_and(|(_, since)| age > since.elapsed())
     }
 
     /// Whether a connection of `role` may be kept.
     fn is_of_present(&self, role: &str) -> bool {
-        let present = self.present.lock().unwrap_or_else(PoisonError::into_inner);
-        present.as_ref().is_none_or(|(login, _)| login.role == role)
+        let changed = self.changed.lock().unwrap_or_else(PoisonError::into_inner);
+        let present = changed.as_ref().map(|(login, _)| login).or(self.first.as_ref());
+        present.is_none_or(|login| login.role == role)
     }
 }
 
@@ -147,6 +163,8 @@ pub(super) fn following(login: &Arc<Login>, options: PgPoolOptions) -> PgPoolOpt
 
 #[cfg(test)]
 mod tests {
+    use sqlx::ConnectOptions;
+
     use super::*;
 
     fn parsed(credential: &str) -> Option<(String, String)> {
@@ -171,11 +189,24 @@ mod tests {
     }
 
     #[test]
+    fn a_url_to_listen_on_keeps_a_login_of_its_own() {
+        let role = |login: &str| RoleLogin::parse(&Material::new(login).unwrap()).unwrap();
+        let options = |user: &str| PgConnectOptions::new().username(user).password("its own");
+        let login = Login::of_url("postgres://api:old@db/breeze");
+        let shown = |options: &PgConnectOptions| options.to_url_lossy().to_string();
+        let listens = |user: &str| shown(&login.on(&options(user)));
+        assert_eq!(listens("api"), shown(&options("api")), "nothing has changed");
+        *login.changed.lock().unwrap() = Some((role("api_b:new"), Instant::now()));
+        assert_eq!(listens("api"), shown(&role("api_b:new").on(&options("api"))));
+        assert_eq!(listens("hears"), shown(&options("hears")));
+    }
+
+    #[test]
     fn connections_of_before_a_change_are_told_by_their_age() {
         let login = Login::default();
         assert!(!login.is_of_before(Duration::from_secs(60)), "nothing has changed");
         let present = RoleLogin::parse(&Material::new("b:x").unwrap()).unwrap();
-        *login.present.lock().unwrap() = Some((present, Instant::now()));
+        *login.changed.lock().unwrap() = Some((present, Instant::now()));
         assert!(login.is_of_before(Duration::from_secs(60)));
         assert!(!login.is_of_before(Duration::ZERO));
         assert!(login.is_of_present("b") && !login.is_of_present("a"));

@@ -25,6 +25,7 @@ mod replicas;
 mod rollovers;
 mod rows;
 mod schema;
+mod tls;
 
 use std::{collections::BTreeMap, fmt, ops::RangeInclusive, sync::Arc, time::Duration};
 
@@ -59,13 +60,15 @@ pub struct PgStore {
     login: Arc<Login>,
     /// Where to listen for changes, if not where the pool connects to.
     listen: Option<Arc<PgConnectOptions>>,
+    /// Who may vouch for the server beside the public authorities, in PEM.
+    authorities: Option<Arc<[u8]>>,
 }
 
 impl PgStore {
     /// A store on the database of `pool`.
     #[must_use]
     pub fn new(pool: PgPool) -> Self {
-        Self { pool: Pool::new(pool), login: Arc::default(), listen: None }
+        Self { pool: Pool::new(pool), login: Arc::default(), listen: None, authorities: None }
     }
 
     /// Connects to `url` with a pool of at most `max_connections`, shown to the
@@ -74,19 +77,34 @@ impl PgStore {
     /// A statement ends after a minute, and a transaction that nobody goes on with
     /// after half of one, so that no lock outlives a process that hangs.
     ///
+    /// A server on another machine proves who it is, unless the URL says otherwise
+    /// (`sslmode`).
+    ///
     /// # Errors
     /// [`StoreError::Url`] when the URL does not parse, [`StoreError::Unreachable`] when
-    /// no server answers within ten seconds.
+    /// no server answers within ten seconds, [`StoreError::Unproven`] when it does not
+    /// prove who it is.
     pub async fn connect(
         url: &str,
         application_name: &str,
         max_connections: u32,
     ) -> Result<Self, StoreError> {
-        let options = url
-            .parse::<PgConnectOptions>()
-            .map_err(|_| StoreError::Url)?
-            .application_name(application_name)
-            .options([
+        Self::connect_trusting(url, application_name, max_connections, None).await
+    }
+
+    /// The same, where the server may prove who it is by one of `authorities` too, in PEM.
+    ///
+    /// # Errors
+    /// As [`Self::connect`].
+    pub async fn connect_trusting(
+        url: &str,
+        application_name: &str,
+        max_connections: u32,
+        authorities: Option<&[u8]>,
+    ) -> Result<Self, StoreError> {
+        let options = url.parse::<PgConnectOptions>().map_err(|_| StoreError::Url)?;
+        let options =
+            tls::proven(url, options, authorities).application_name(application_name).options([
                 ("statement_timeout", "60s"),
                 ("idle_in_transaction_session_timeout", "30s"),
             ]);
@@ -96,7 +114,7 @@ impl PgStore {
             .acquire_timeout(Duration::from_secs(10));
         let pool = login::following(&login, pool);
         let pool = pool.connect_with(options).await?;
-        Ok(Self { login, ..Self::new(pool) })
+        Ok(Self { login, authorities: authorities.map(Arc::from), ..Self::new(pool) })
     }
 
     /// Listens for changes on a session of `url`, of the same database: LISTEN wants
@@ -107,6 +125,7 @@ impl PgStore {
     pub fn listening_on(mut self, url: &str) -> Result<Self, StoreError> {
         let name = self.pool.connect_options().get_application_name().map(str::to_owned);
         let options: PgConnectOptions = url.parse().map_err(|_| StoreError::ListenUrl)?;
+        let options = tls::proven(url, options, self.authorities.as_deref());
         self.listen = Some(Arc::new(match name {
             Some(name) => options.application_name(&name),
             None => options,

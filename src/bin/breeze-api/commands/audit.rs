@@ -8,10 +8,10 @@ use breeze_rollover::{
     store::verify_audit,
 };
 use clap::{Args, Subcommand};
-use secrecy::SecretString;
 use serde::Deserialize;
 
 use super::{Exit, connect, print, print_json};
+use crate::settings::DatabaseUrl;
 
 /// The audit trail.
 #[derive(Debug, Args)]
@@ -47,7 +47,7 @@ struct Earlier {
     heads: Vec<Head>,
 }
 
-pub(crate) async fn run(url: &SecretString, audit: &Audit) -> anyhow::Result<Exit> {
+pub(crate) async fn run(url: &DatabaseUrl, audit: &Audit) -> anyhow::Result<Exit> {
     let Command::Verify(verify) = &audit.command;
     let noted = match &verify.since {
         None => vec![],

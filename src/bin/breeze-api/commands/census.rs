@@ -3,11 +3,10 @@
 use std::collections::BTreeMap;
 
 use clap::Args;
-use secrecy::SecretString;
 use serde::Serialize;
 
 use super::{Exit, connect, print, print_json};
-use crate::data;
+use crate::{data, settings::DatabaseUrl};
 
 /// Count what every registered column holds, by form and key.
 #[derive(Debug, Args)]
@@ -26,7 +25,7 @@ struct Report {
     unregistered: Vec<String>,
 }
 
-pub(crate) async fn run(url: &SecretString, census: &Census) -> anyhow::Result<Exit> {
+pub(crate) async fn run(url: &DatabaseUrl, census: &Census) -> anyhow::Result<Exit> {
     let store = connect(url).await?.store();
     let survey = store.survey(&data::registry()).await?;
     let mut report = Report {

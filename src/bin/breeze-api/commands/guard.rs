@@ -9,11 +9,10 @@ use breeze_rollover::{
     store::{Actor, Guarding, TableGuard},
 };
 use clap::{Args, Subcommand};
-use secrecy::SecretString;
 use serde_json::json;
 
 use super::{Exit, connect, print, print_json};
-use crate::data;
+use crate::{data, settings::DatabaseUrl};
 
 /// Refuse, in the database itself, writes that name a retired key.
 #[derive(Debug, Args)]
@@ -46,7 +45,7 @@ struct Change {
     json: bool,
 }
 
-pub(crate) async fn run(url: &SecretString, command: &Command) -> anyhow::Result<Exit> {
+pub(crate) async fn run(url: &DatabaseUrl, command: &Command) -> anyhow::Result<Exit> {
     let database = connect(url).await?;
     database.check().await?;
     let guard = Guard::new(database.store(), Arc::new(data::registry()), Arc::new(SystemClock));

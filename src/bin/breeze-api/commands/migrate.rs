@@ -1,10 +1,10 @@
 //! `breeze-api migrate`: all DDL there is.
 
 use clap::Args;
-use secrecy::SecretString;
 use serde_json::json;
 
 use super::{Exit, connect, print, print_json};
+use crate::settings::DatabaseUrl;
 
 /// Make or update every table; needs a role that may.
 #[derive(Debug, Args)]
@@ -14,7 +14,7 @@ pub(crate) struct Migrate {
     json: bool,
 }
 
-pub(crate) async fn run(url: &SecretString, migrate: &Migrate) -> anyhow::Result<Exit> {
+pub(crate) async fn run(url: &DatabaseUrl, migrate: &Migrate) -> anyhow::Result<Exit> {
     let database = connect(url).await?;
     database.migrate().await?;
     crate::data::migrate(&database).await?;

@@ -11,6 +11,7 @@ pub(crate) mod keys;
 pub(crate) mod migrate;
 mod rehearse;
 pub(crate) mod replicas;
+mod reveal;
 pub(crate) mod rewrap;
 pub(crate) mod rollover;
 pub(crate) mod rollovers;
@@ -35,10 +36,13 @@ use breeze_rollover::{
     token::Lifetimes,
 };
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use secrecy::{ExposeSecret, SecretString};
 use serde::Serialize;
 
-use crate::{data, part::part, settings::Settings};
+use crate::{
+    data,
+    part::part,
+    settings::{DatabaseUrl, Settings},
+};
 
 /// How complete a command was.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -87,8 +91,8 @@ pub(crate) fn bar(json: bool, length: u64, what: &str) -> ProgressBar {
 }
 
 /// The database of `url`.
-pub(crate) async fn connect(url: &SecretString) -> anyhow::Result<Database> {
-    Ok(Database::connect(url.expose_secret(), 8).await?)
+pub(crate) async fn connect(url: &DatabaseUrl) -> anyhow::Result<Database> {
+    Ok(url.connect(8).await?)
 }
 
 /// The keychain of the environment alone, to rewrap with. Where a key store exists too, both

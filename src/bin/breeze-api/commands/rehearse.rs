@@ -19,18 +19,19 @@ use anyhow::{Context, anyhow, bail, ensure};
 use breeze_rollover::{
     catalog::Class,
     clock::{Clock, SystemClock, Timestamp},
-    embed::Database,
     ids::RolloverId,
     keyring::sources::Environment,
     operator::{Accept, Operator, Request, RolloverView},
     rollover::Phase,
     store::Actor,
 };
-use secrecy::{ExposeSecret, SecretString};
 use serde_json::json;
 
 use super::{Exit, connect, copy::Copy, needs_people, print, print_json, rollover::tell, setup};
-use crate::{settings::Settings, stopping::Stopping};
+use crate::{
+    settings::{DatabaseUrl, Settings},
+    stopping::Stopping,
+};
 
 /// The system's clock, and ahead of it.
 #[derive(Debug, Default)]
@@ -70,9 +71,10 @@ pub(crate) async fn run(
     original.check().await?;
     // Whoever asks it to stop gets the copy removed all the same.
     let stopping = Stopping::by_signal()?;
-    let copy = Copy::of(original, &settings.database).await?;
+    let copy = Copy::of(original, &settings.database.url).await?;
+    let at = settings.database.moved_to(copy.url().clone());
     let done = tokio::select! {
-        done = on_copy(copy.url(), settings, environment, request) => done,
+        done = on_copy(&at, settings, environment, request) => done,
         () = stopping.asked_for(Duration::ZERO) => Err(anyhow!("asked to stop")),
     };
     copy.remove().await?;
@@ -93,12 +95,12 @@ pub(crate) async fn run(
 }
 
 async fn on_copy(
-    url: &SecretString,
+    at: &DatabaseUrl,
     settings: &Settings,
     environment: &Environment,
     request: Request,
 ) -> anyhow::Result<(RolloverView, bool)> {
-    let database = Database::connect(url.expose_secret(), 8).await?;
+    let database = connect(at).await?;
     let store = database.store();
     if let Some(running) = store.active_rollovers().await?.first() {
         bail!(

@@ -5,9 +5,9 @@ use breeze_rollover::{
     operator::{Acknowledgement, Awaited, ReplicaView, replicas},
 };
 use clap::Args;
-use secrecy::SecretString;
 
 use super::{Exit, connect, print, print_json};
+use crate::settings::DatabaseUrl;
 
 /// List every replica with its lease, its epoch, and what is awaited from it.
 #[derive(Debug, Args)]
@@ -17,7 +17,7 @@ pub(crate) struct Replicas {
     json: bool,
 }
 
-pub(crate) async fn run(url: &SecretString, command: &Replicas) -> anyhow::Result<Exit> {
+pub(crate) async fn run(url: &DatabaseUrl, command: &Replicas) -> anyhow::Result<Exit> {
     let database = connect(url).await?;
     database.check().await?;
     let found = replicas(database.store().as_ref(), SystemClock.now()).await?;

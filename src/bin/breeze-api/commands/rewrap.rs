@@ -14,11 +14,10 @@ use breeze_rollover::{
     },
 };
 use clap::{Args, ValueEnum};
-use secrecy::SecretString;
 use serde::Serialize;
 
 use super::{Exit, bar, connect, environment_keychain, print, print_json};
-use crate::data;
+use crate::{data, settings::DatabaseUrl};
 
 /// Rewrap every sealed value onto the primary key (a dry run unless --apply).
 #[derive(Debug, Args)]
@@ -65,7 +64,7 @@ struct Report {
 const ROUNDS: u32 = 5;
 
 pub(crate) async fn run(
-    url: &SecretString,
+    url: &DatabaseUrl,
     environment: &Environment,
     rewrap: &Rewrap,
 ) -> anyhow::Result<Exit> {

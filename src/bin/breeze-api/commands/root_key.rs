@@ -12,9 +12,9 @@ use breeze_rollover::{
     store::custody::RootKeys,
 };
 use clap::Args;
-use secrecy::SecretString;
 
 use super::{Exit, connect, print, print_json};
+use crate::settings::DatabaseUrl;
 
 /// Tell which root keys the keys are sealed under, and which may be taken away.
 #[derive(Debug, Args)]
@@ -29,7 +29,7 @@ pub(crate) struct RootKey {
 }
 
 pub(crate) async fn run(
-    url: &SecretString,
+    url: &DatabaseUrl,
     environment: &Environment,
     command: &RootKey,
 ) -> anyhow::Result<Exit> {

@@ -31,7 +31,7 @@ use breeze_rollover::provider::{
 };
 
 use super::{Outside, Relay, Way};
-use crate::settings::Reader;
+use crate::settings::{Reader, TRUSTED_CA};
 
 /// Breeze's own, in development.
 const DASHBOARD: &str = "http://localhost:4321";
@@ -64,8 +64,8 @@ impl Outside {
 }
 
 fn trust(reader: &mut Reader<'_>) -> Trust {
-    let Some(pem) = reader.text("BREEZE_TRUSTED_CA") else { return Trust::public() };
-    told(reader, "BREEZE_TRUSTED_CA", Trust::public().and_pem(pem.as_bytes())).unwrap_or_default()
+    let Some(pem) = reader.text(TRUSTED_CA) else { return Trust::public() };
+    told(reader, TRUSTED_CA, Trust::public().and_pem(pem.as_bytes())).unwrap_or_default()
 }
 
 fn assistant(reader: &mut Reader<'_>, trust: &Trust) -> Arc<Anthropic> {

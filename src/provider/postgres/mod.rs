@@ -3,74 +3,64 @@
 //! 1. A new one must log in, and have every right that the present role has, before
 //!    anything depends on it.
 //! 2. Two roles take turns: while one serves, the other gets a new password. The one
-//!    that is made here is a member of the other, so that it has its rights.
+//!    that is made here is a member of the other, so that it has its rights; and no role
+//!    that is there already gets a password but one of the two, while nobody uses it.
 //! 3. The old role is left alone as long as a connection of it is open. Then it takes
 //!    its own password away, which every role may.
-//! 4. A new password goes to the server as a SCRAM verifier (RFC 5803), so that no log
+//! 4. A password that was made here is at first in the key store alone, which nobody
+//!    opens without a login: until the environment of the process holds it too, the old
+//!    role keeps its own.
+//! 5. A new password goes to the server as a SCRAM verifier (RFC 5803), so that no log
 //!    of the server can hold it.
+
+mod rights;
+mod scram;
 
 use std::time::Duration;
 
 use async_trait::async_trait;
-use hmac::{Hmac, KeyInit, Mac};
-use sha2::{Digest, Sha256};
+use secrecy::{ExposeSecret, SecretString};
 use sqlx::{AssertSqlSafe, Connection, PgConnection, PgPool};
 
 use super::{Provider, ProviderError};
-use crate::{catalog::Secret, material::Material, store::postgres::login::RoleLogin};
+use crate::{
+    catalog::Secret,
+    keyring::sources::{Environment, user_info},
+    material::Material,
+    store::postgres::login::RoleLogin,
+};
+use rights::{IN_USE, LACKING, OTHER, OWN, RENEW, RENEWS};
 
 /// How long a login may take.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// What the role of the pool may do and the asking role, $1, may not: a few examples.
-const LACKING: &str = "
-    WITH thing AS (
-        SELECT c.oid, n.nspname, c.relname, c.relkind
-        FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-        WHERE c.relkind IN ('r', 'p', 'v', 'm', 'S')
-          AND n.nspname <> 'information_schema' AND n.nspname NOT LIKE 'pg\\_%'
-    )
-    SELECT privilege || ' on ' || nspname || '.' || relname FROM thing, unnest(
-        CASE relkind WHEN 'S' THEN ARRAY['USAGE'] ELSE ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE'] END
-    ) AS privilege
-    WHERE CASE relkind
-        WHEN 'S' THEN has_sequence_privilege(session_user, oid, privilege)
-            AND NOT has_sequence_privilege($1, oid, privilege)
-        ELSE has_table_privilege(session_user, oid, privilege)
-            AND NOT has_table_privilege($1, oid, privilege)
-    END
-    UNION ALL
-    SELECT 'USAGE on schema ' || nspname FROM pg_namespace
-    WHERE has_schema_privilege(session_user, oid, 'USAGE')
-      AND NOT has_schema_privilege($1, oid, 'USAGE')
-    UNION ALL
-    SELECT 'BYPASSRLS' FROM pg_roles here, pg_roles there
-    WHERE here.rolname = session_user AND there.rolname = $1
-      AND (here.rolsuper OR here.rolbypassrls) AND NOT (there.rolsuper OR there.rolbypassrls)
-    LIMIT 3";
-
-/// Open connections of role $1.
-const IN_USE: &str = "
-    SELECT count(*), coalesce(string_agg(DISTINCT nullif(application_name, ''), ', '), '')
-    FROM pg_stat_activity WHERE usename = $1";
-
-/// Whether there is a role $1.
-const THERE: &str = "SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = $1)";
-
-/// Whether role $1 sees what row-level security hides.
-const BYPASSES: &str = "SELECT rolbypassrls FROM pg_roles WHERE rolname = $1";
+/// What a password begins with that was made here. It tells, whichever process looks, that
+/// nobody has it who was not given it.
+const MADE: &str = "made-here-";
 
 /// The database's roles, as the process of `pool` may change them.
 #[derive(Debug)]
 pub struct PostgresRole {
     pool: PgPool,
+    /// Where an operator has the credential.
+    environment: Environment,
 }
 
 impl PostgresRole {
-    /// Those of the database that `pool` connects to.
+    /// Those of the database that `pool` connects to, whose credential an operator keeps in
+    /// `environment`.
     #[must_use]
-    pub const fn new(pool: PgPool) -> Self {
-        Self { pool }
+    pub const fn new(pool: PgPool, environment: Environment) -> Self {
+        Self { pool, environment }
+    }
+
+    /// Whether the environment holds `login` by now.
+    fn is_known(&self, login: &RoleLogin) -> bool {
+        let Ok(Some(url)) = self.environment.lookup(Secret::DatabaseUrl.name()) else {
+            return false;
+        };
+        let held = user_info(url.expose_text()).and_then(|held| Material::new(held).ok());
+        held.and_then(|held| RoleLogin::parse(&held)).is_some_and(|held| held.is(login))
     }
 
     /// A connection of its own, as `login`.
@@ -115,31 +105,31 @@ impl Provider for PostgresRole {
         let other = in_turn(&present);
         let password =
             Material::generate().map_err(|error| ProviderError::Unreachable(error.to_string()))?;
-        let verifier = scram_verifier(password.expose_source())?;
+        let password = SecretString::from(format!("{MADE}{}", password.expose_source()));
+        let verifier = scram::verifier_of(password.expose_secret())?;
         let mut transaction = self.pool.begin().await.map_err(told)?;
-        let is_there: bool = sqlx::query_scalar(THERE)
+        let there: Option<(bool, i64)> = sqlx::query_as(OTHER)
             .bind(&other)
-            .fetch_one(&mut *transaction)
-            .await
-            .map_err(told)?;
-        let bypasses: bool = sqlx::query_scalar(BYPASSES)
             .bind(&present)
-            .fetch_one(&mut *transaction)
+            .fetch_optional(&mut *transaction)
             .await
             .map_err(told)?;
-        let (role, group) = (identifier(&other), identifier(&present));
-        let statement = if is_there {
-            format!("ALTER ROLE {role} LOGIN PASSWORD '{verifier}'")
-        } else {
-            let rls = if bypasses { " BYPASSRLS" } else { "" };
-            format!("CREATE ROLE {role} LOGIN{rls} PASSWORD '{verifier}' IN ROLE {group}")
+        let made = match there {
+            Some((false, _)) => return Err(not_ours(&other, &present)),
+            Some((true, open)) if open > 0 => {
+                let told = format!(
+                    "role {other} has {open} open connection(s), and gets no other password while somebody uses it; end them, or hand in a `value`"
+                );
+                return Err(ProviderError::Declined(told));
+            }
+            Some(_) => renew(&mut transaction, &other, &verifier).await,
+            None => create(&mut transaction, &other, &present, &verifier).await,
         };
-        let made = sqlx::query(AssertSqlSafe(statement)).execute(&mut *transaction).await;
         made.map_err(|error| if is_denied(&error) { BY_HAND } else { told(error) })?;
         transaction.commit().await.map_err(told)?;
         let role =
             percent_encoding::utf8_percent_encode(&other, percent_encoding::NON_ALPHANUMERIC);
-        Ok(Material::new(format!("{role}:{}", password.expose_source())).expect("not empty"))
+        Ok(Material::new(format!("{role}:{}", password.expose_secret())).expect("not empty"))
     }
 
     async fn in_use(
@@ -163,6 +153,9 @@ impl Provider for PostgresRole {
 
     async fn revoke(&self, old: &Material, present: &Material) -> Result<String, ProviderError> {
         let (login, present) = (parsed(old)?, parsed(present)?);
+        if present.password().expose_secret().starts_with(MADE) && !self.is_known(&present) {
+            return Err(UNKNOWN);
+        }
         let mut connection = match self.log_in(&login).await {
             Ok(connection) => connection,
             Err(ProviderError::Refused(_)) => {
@@ -195,8 +188,52 @@ const FORM: &str =
     "of a database it is user:password, written as in a URL (%40 for @ and the like)";
 
 const BY_HAND: ProviderError = ProviderError::ByHand(
-    "the present role may not make roles: make a second one with the same rights (CREATE ROLE … LOGIN PASSWORD … IN ROLE …), and hand it in as `value`: user:password, written as in a URL",
+    "the present role may not make the other one, or give it a password (the README has what lets it): make a second one with the same rights (CREATE ROLE … LOGIN PASSWORD … IN ROLE …), and hand it in as `value`: user:password, written as in a URL",
 );
+
+/// What is said before `, and say so`.
+const UNKNOWN: ProviderError = ProviderError::ByHand(
+    "the new password was made here, and no environment holds it, so that the old role keeps its own: get it (breeze-api keys --reveal DATABASE_URL --into FILE --reason WHY), put it into DATABASE_URL, and the old one is taken away within a minute of a process that has it; or take it away yourself (ALTER ROLE … PASSWORD NULL)",
+);
+
+fn not_ours(other: &str, present: &str) -> ProviderError {
+    ProviderError::Declined(format!(
+        "role {other} is there, and no member of {present}, nor that one of it: it may be somebody else's, and nothing was done to it; GRANT {present} TO {other} if it is yours, or hand in a `value`"
+    ))
+}
+
+/// Gives role `other`, which is there, a new password: by the function that an operator
+/// has made for it, or else by itself.
+async fn renew(
+    connection: &mut PgConnection,
+    other: &str,
+    verifier: &str,
+) -> Result<(), sqlx::Error> {
+    if sqlx::query_scalar(RENEWS).fetch_one(&mut *connection).await? {
+        sqlx::query(RENEW).bind(other).bind(verifier).execute(connection).await?;
+        return Ok(());
+    }
+    let statement = format!("ALTER ROLE {} LOGIN PASSWORD '{verifier}'", identifier(other));
+    sqlx::query(AssertSqlSafe(statement)).execute(connection).await.map(drop)
+}
+
+/// Makes role `other`, with the rights of the present one. One that makes roles has to be
+/// made by one, or there would be no second turn.
+async fn create(
+    connection: &mut PgConnection,
+    other: &str,
+    present: &str,
+    verifier: &str,
+) -> Result<(), sqlx::Error> {
+    let (bypasses, makes): (bool, bool) =
+        sqlx::query_as(OWN).bind(present).fetch_one(&mut *connection).await?;
+    let rls = if bypasses { " BYPASSRLS" } else { "" };
+    let roles = if makes { " CREATEROLE" } else { "" };
+    let (role, group) = (identifier(other), identifier(present));
+    let statement =
+        format!("CREATE ROLE {role} LOGIN{rls}{roles} PASSWORD '{verifier}' IN ROLE {group}");
+    sqlx::query(AssertSqlSafe(statement)).execute(connection).await.map(drop)
+}
 
 fn parsed(credential: &Material) -> Result<RoleLogin, ProviderError> {
     RoleLogin::parse(credential).ok_or(ProviderError::ByHand(FORM))
@@ -211,39 +248,13 @@ fn identifier(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 
-/// `SCRAM-SHA-256$<iterations>:<salt>$<StoredKey>:<ServerKey>` (RFC 5803), as PostgreSQL
-/// stores it. The password is ASCII, so that SASLprep changes nothing.
-fn scram_verifier(password: &str) -> Result<String, ProviderError> {
-    let mut salt = [0; 16];
-    rand::TryRng::try_fill_bytes(&mut rand::rngs::SysRng, &mut salt)
-        .map_err(|_| ProviderError::Unreachable("no randomness".to_owned()))?;
-    Ok(verifier(password, &salt, 4096))
-}
-
-fn verifier(password: &str, salt: &[u8], iterations: u32) -> String {
-    let mac = |key: &[u8], text: &[u8]| -> [u8; 32] {
-        Hmac::<Sha256>::new_from_slice(key)
-            .expect("HMAC takes a key of any length")
-            .chain_update(text)
-            .finalize()
-            .into_bytes()
-            .into()
-    };
-    // PBKDF2 with one block: Hi() of RFC 5802.
-    let mut last = mac(password.as_bytes(), &[salt, &[0, 0, 0, 1]].concat());
-    let mut salted = last;
-    for _ in 1..iterations {
-        last = mac(password.as_bytes(), &last);
-        salted.iter_mut().zip(last).for_each(|(byte, next)| *byte ^= next);
-    }
-    let stored: [u8; 32] = Sha256::digest(mac(&salted, b"Client Key")).into();
-    let server = mac(&salted, b"Server Key");
-    let base64 = |bytes: &[u8]| base64_simd::STANDARD.encode_to_string(bytes);
-    format!("SCRAM-SHA-256${iterations}:{}${}:{}", base64(salt), base64(&stored), base64(&server))
-}
-
+/// Not privileged (42501), or a loop of memberships: since PostgreSQL 16 who makes a role
+/// is its member, which can then be none of his (0LP01).
 fn is_denied(error: &sqlx::Error) -> bool {
-    error.as_database_error().and_then(|error| error.code()).is_some_and(|code| code == "42501")
+    error
+        .as_database_error()
+        .and_then(|error| error.code())
+        .is_some_and(|code| code == "42501" || code == "0LP01")
 }
 
 /// What the server said. Its messages name roles and databases, and never a password.
@@ -266,18 +277,6 @@ fn told(error: sqlx::Error) -> ProviderError {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_verifier_is_that_of_rfc_7677() {
-        // The example of RFC 7677, section 3: its salt, and the keys that follow from it.
-        let salt = base64_simd::STANDARD.decode_to_vec("W22ZaJ0SNY7soEsUEjb6gQ==").unwrap();
-        assert_eq!(
-            verifier("pencil", &salt, 4096),
-            "SCRAM-SHA-256$4096:W22ZaJ0SNY7soEsUEjb6gQ==\
-             $WG5d8oPm3OtcPnkdi4Uo7BkeZkBFzpcXkuLmtbsT4qY=\
-             :wfPLwcE6nTWhTAmQ7tl2KeoiWGPlZqQxSrmfPwDl2dU="
-        );
-    }
 
     #[test]
     fn two_roles_take_turns() {
