@@ -105,7 +105,9 @@ async fn a_dry_run_changes_nothing_and_tells_what_it_would_touch(database: Datab
     app.rollovers.leave().await;
 }
 
-async fn a_paused_rollover_goes_on_after_a_restart_and_a_resume(database: Database) {
+async fn a_pause_outlives_a_restart_and_the_rollover_goes_on_once_it_is_resumed(
+    database: Database,
+) {
     fill(&database, 500).await;
     let app = TestApp::start(database).await;
     let before = app.plaintexts().await;
@@ -113,18 +115,31 @@ async fn a_paused_rollover_goes_on_after_a_restart_and_a_resume(database: Databa
         max_rows_per_second: Some(100),
         ..request(Secret::AppEncryptionKey, Mode::Graceful)
     };
-    let rollover = app.begin(slow).await.unwrap();
-    app.reaches(rollover.id, Phase::Promoted).await;
-    app.rollovers.operator().pause(rollover.id, Actor::System, "a test").await.unwrap();
+    let id = app.begin(slow).await.unwrap().id;
+    while app.rewrapped(id).await == 0 {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let operator = app.rollovers.operator();
+    let paused = operator.pause(id, Actor::System, "a test").await.unwrap();
+    // From here on nothing but the pause holds it up.
+    operator.limit(id, Actor::System, None).await.unwrap();
     app.rollovers.leave().await;
+    let rewrapped = app.rewrapped(id).await;
+    assert!(rewrapped < 1000, "{rewrapped} rows: it was through before it was paused");
 
     let app = TestApp::start(app.database).await;
-    tokio::time::sleep(Duration::from_millis(500)).await;
-    assert_eq!(app.rollover(rollover.id).await.phase, Phase::Promoted);
-    let operator = app.rollovers.operator();
-    operator.limit(rollover.id, Actor::System, None).await.unwrap();
-    operator.resume(rollover.id, Actor::System, "a test").await.unwrap();
-    app.reaches(rollover.id, Phase::Retired).await;
+    // The process carries another rollover from one end to the other meanwhile.
+    let beside = Request { alongside: true, ..request(Secret::JwtSecret, Mode::Graceful) };
+    let beside = app.begin(beside).await.unwrap();
+    app.reaches(beside.id, Phase::Retired).await;
+    let still = app.blocked(id, "paused").await;
+    assert_eq!((still.phase, still.paused_at), (Phase::Promoted, paused.paused_at));
+    assert!(still.paused_at.is_some());
+    assert_eq!(app.rewrapped(id).await, rewrapped, "rows were rewrapped in spite of the pause");
+
+    app.rollovers.operator().resume(id, Actor::System, "a test").await.unwrap();
+    let done = app.reaches(id, Phase::Retired).await;
+    assert_eq!(done.report.unwrap()["rowsRewrapped"], 1000, "each row once");
     assert_eq!(app.plaintexts().await, before);
     app.rollovers.leave().await;
 }
@@ -151,5 +166,5 @@ on_both_databases!(
     a_signing_key_drains_for_its_lifetime,
     a_hard_rollover_of_a_sealing_key_still_rewraps_everything,
     a_dry_run_changes_nothing_and_tells_what_it_would_touch,
-    a_paused_rollover_goes_on_after_a_restart_and_a_resume,
+    a_pause_outlives_a_restart_and_the_rollover_goes_on_once_it_is_resumed,
 );

@@ -25,15 +25,16 @@ use tokio::time::{sleep, timeout};
 /// Rows of all tables; each has a quarter.
 const ROWS: i64 = 12_000;
 
-/// Of a range, with [`LEASE_SECONDS`].
-const RANGE_LEASE_MS: i64 = 2000;
 const LEASE_SECONDS: &str = "3";
+
+/// Ranges that each worker has room for.
+const EACH: i64 = 2;
 
 /// Within which a range goes on after its lease.
 const GOAL_MS: i64 = 1000;
 
-/// What a busy machine may add to it.
-const ALLOWANCE_MS: i64 = 4000;
+/// How often it is tried: a busy machine may spoil one time, and not each.
+const ATTEMPTS: usize = 4;
 
 /// Tells, of each range that a replica took from another, when its lease had ended, when
 /// it was taken, and when its first batch was committed: by the database's clock.
@@ -126,6 +127,17 @@ impl Fleet {
         timeout(Duration::from_secs(60), shared).await.expect("they do not share the work")
     }
 
+    /// Waits until `count` ranges are held.
+    async fn hold(&self, count: i64) {
+        const HELD: &str = "SELECT count(*) FROM rollover.range WHERE NOT finished AND lease_until > rollover.now_ms()";
+        let held = async {
+            while self.opened.number(HELD).await < count {
+                sleep(Duration::from_millis(10)).await;
+            }
+        };
+        timeout(Duration::from_secs(60), held).await.expect("they do not take what is free")
+    }
+
     /// Each row was rewrapped once, and holds what it held.
     async fn is_whole(&self, report: &Value) {
         assert_eq!(report["passes"], 1, "{report}");
@@ -148,49 +160,76 @@ async fn every_replica_has_a_share_of_one_table(db: Db) {
     assert_eq!(fleet.opened.number(hands).await, 3, "one table, all hands");
 }
 
-async fn the_range_of_a_worker_that_is_killed_goes_on_within_a_second_of_its_lease(db: Db) {
-    let mut fleet = Fleet::of(db, 3).await;
-    // So slow that nobody is through with a range for many seconds: room is there for none.
-    let id = fleet.begin(300).await;
-    let victim = fleet.share(3).await[2];
-    let at = fleet.processes.iter().position(|(port, _)| *port == victim).unwrap();
-    let (_, process) = fleet.processes.remove(at);
-    assert_eq!(process.kill().await.code, None);
-    let death = fleet.opened.number("SELECT rollover.now_ms()").await;
-
-    let goes_on = async {
-        const LEFT: &str = "SELECT count(*) FROM rollover.range r JOIN rollover.replica p
-            ON p.id = r.holder WHERE NOT r.finished AND NOT p.lease_until > rollover.now_ms()";
-        while fleet.opened.number("SELECT count(advanced) FROM taken").await == 0
-            || fleet.opened.number(LEFT).await > 0
-        {
-            sleep(Duration::from_millis(10)).await;
-        }
-    };
-    timeout(Duration::from_secs(60), goes_on).await.expect("nobody takes it over");
-    let of = async |what| fleet.opened.number(what).await;
-    let ranges = of("SELECT count(*) FROM taken").await;
-    let claimed = of("SELECT max(claimed - lease_ended) FROM taken").await;
-    let advanced = of("SELECT max(advanced - lease_ended) FROM taken").await;
-    let late = of("SELECT max(advanced) FROM taken").await - death;
-    eprintln!(
-        "{ranges} ranges of a dead worker: taken {claimed} ms and going on {advanced} ms after \
-         their leases, {late} ms after its death"
-    );
-    let early = of("SELECT min(claimed - lease_ended) FROM taken").await;
-    assert!(early >= 0, "{early} ms: its lease had not ended");
-    assert!(advanced <= GOAL_MS + ALLOWANCE_MS, "{advanced} ms after the lease");
-    assert!(late <= RANGE_LEASE_MS + GOAL_MS + ALLOWANCE_MS, "{late} ms after the death");
-
-    let unhindered = json!({ "maxRowsPerSecond": null });
-    let (port, _) = fleet.processes[0];
-    let admin = Client::on(port).bearing(fleet.admin.bearer().unwrap());
-    admin.patch(&format!("/admin/rollovers/{id}"), unhindered).await.expect(200);
-    let report = fleet.reaches(id, Phase::Retired).await.report.unwrap();
-    fleet.is_whole(&report).await;
+/// When the last of the ranges of workers that were killed was taken, and when the last
+/// went on: in milliseconds after its lease.
+#[derive(Debug)]
+#[expect(dead_code, reason = "what it tells is printed")]
+struct TakenOver {
+    ranges: i64,
+    claimed: i64,
+    advanced: i64,
 }
 
-on_postgres!(
-    every_replica_has_a_share_of_one_table,
-    the_range_of_a_worker_that_is_killed_goes_on_within_a_second_of_its_lease,
-);
+impl TakenOver {
+    /// Kills so many of three workers at once, each with as many ranges as it has room
+    /// for, while nobody has room for more.
+    async fn by_those_left_by(victims: usize) -> Self {
+        let mut fleet = Fleet::of(Db::on_postgres().await, 3).await;
+        // So slow that nobody is through with a range for many seconds.
+        let id = fleet.begin(300).await;
+        fleet.share(3).await;
+        fleet.hold(3 * EACH).await;
+        for (_, process) in fleet.processes.split_off(3 - victims) {
+            assert_eq!(process.kill().await.code, None);
+        }
+        let of = async |what: &'static str| fleet.opened.number(what).await;
+        let goes_on = async {
+            let ranges = EACH * victims as i64;
+            while of("SELECT count(advanced) FROM taken").await < ranges {
+                sleep(Duration::from_millis(10)).await;
+            }
+        };
+        timeout(Duration::from_secs(60), goes_on).await.expect("nobody takes them over");
+        let early = of("SELECT min(claimed - lease_ended) FROM taken").await;
+        assert!(early >= 0, "{early} ms: its lease had not ended");
+        let taken_over = Self {
+            ranges: of("SELECT count(*) FROM taken").await,
+            claimed: of("SELECT max(claimed - lease_ended) FROM taken").await,
+            advanced: of("SELECT max(advanced - lease_ended) FROM taken").await,
+        };
+
+        let unhindered = json!({ "maxRowsPerSecond": null });
+        let (port, _) = fleet.processes[0];
+        let admin = Client::on(port).bearing(fleet.admin.bearer().unwrap());
+        admin.patch(&format!("/admin/rollovers/{id}"), unhindered).await.expect(200);
+        let report = fleet.reaches(id, Phase::Retired).await.report.unwrap();
+        fleet.is_whole(&report).await;
+        taken_over
+    }
+
+    /// The goal is reached, if not each time on a busy machine.
+    async fn within_the_goal_by_those_left_by(victims: usize) {
+        for attempt in 1.. {
+            let taken_over = Self::by_those_left_by(victims).await;
+            eprintln!("{victims} of three workers dead: {taken_over:?}");
+            if taken_over.advanced <= GOAL_MS {
+                return;
+            }
+            assert!(attempt < ATTEMPTS, "{taken_over:?}: each time later than {GOAL_MS} ms");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[cfg_attr(not(postgres_tests), ignore = "needs PostgreSQL; tests/run starts one")]
+async fn the_ranges_of_a_worker_that_is_killed_go_on_within_a_second_of_their_leases() {
+    TakenOver::within_the_goal_by_those_left_by(1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[cfg_attr(not(postgres_tests), ignore = "needs PostgreSQL; tests/run starts one")]
+async fn one_that_is_left_takes_over_the_ranges_of_two_within_a_second_of_their_leases() {
+    TakenOver::within_the_goal_by_those_left_by(2).await;
+}
+
+on_postgres!(every_replica_has_a_share_of_one_table);

@@ -58,6 +58,22 @@ pub enum Event {
     Superseded,
 }
 
+impl Event {
+    /// Every event.
+    pub const ALL: [Self; 10] = [
+        Self::Rehearsed,
+        Self::Refused,
+        Self::Staged,
+        Self::AllReplicasRead,
+        Self::NothingLeft,
+        Self::SomethingLeft,
+        Self::Retired,
+        Self::Destroyed,
+        Self::RollBack,
+        Self::Superseded,
+    ];
+}
+
 impl Phase {
     /// Every phase.
     pub const ALL: [Self; 11] = [
@@ -176,24 +192,11 @@ pub struct IllegalTransition {
 mod tests {
     use super::*;
 
-    const EVENTS: [Event; 10] = [
-        Event::Rehearsed,
-        Event::Refused,
-        Event::Staged,
-        Event::AllReplicasRead,
-        Event::NothingLeft,
-        Event::SomethingLeft,
-        Event::Retired,
-        Event::Destroyed,
-        Event::RollBack,
-        Event::Superseded,
-    ];
-
     #[test]
     fn every_phase_and_event_is_legal_or_refused_and_a_finished_rollover_stays_finished() {
         let mut legal = 0;
         for phase in Phase::ALL {
-            for event in EVENTS {
+            for event in Event::ALL {
                 match phase.next(event) {
                     Ok(next) => {
                         legal += 1;
@@ -213,10 +216,11 @@ mod tests {
     #[test]
     fn destroying_has_one_way_in_and_none_out() {
         for phase in Phase::ALL {
-            let way_in = EVENTS.into_iter().any(|event| phase.next(event) == Ok(Phase::Destroyed));
+            let way_in =
+                Event::ALL.into_iter().any(|event| phase.next(event) == Ok(Phase::Destroyed));
             assert_eq!(way_in, phase == Phase::Retired);
         }
-        assert!(EVENTS.into_iter().all(|event| Phase::Destroyed.next(event).is_err()));
+        assert!(Event::ALL.into_iter().all(|event| Phase::Destroyed.next(event).is_err()));
     }
 
     #[test]

@@ -14,11 +14,17 @@
 //! 6. On shutdown the batch in hand is finished, and the range is left to others
 //!    when its lease runs out.
 
-use std::time::{Duration, Instant};
+use std::{
+    iter,
+    time::{Duration, Instant},
+};
+
+use futures_util::future::join_all;
 
 use super::{
     DriveError, Worker,
     rewrap::{Batch, aims},
+    share::TAKEN,
 };
 use crate::{
     catalog::Secret,
@@ -44,21 +50,29 @@ impl Worker {
         Ok(())
     }
 
-    /// Takes one free range of `pass`, though this process be at as many as it should:
-    /// the first one, which its holder has abandoned. One at a time.
+    /// Takes the free ranges of `pass` that their holders have abandoned, though this
+    /// process be at as many as it should: several at once, so that each goes on now, and
+    /// none when another one is done.
     ///
     /// # Errors
     /// [`DriveError`] when the store does not answer; every finished batch stays.
     pub async fn take_over(&self, rollover: RolloverId, pass: u32) -> Result<(), DriveError> {
-        let Ok(_at_work) = self.taking_over.try_acquire() else { return Ok(()) };
         let store = self.replica.store();
-        if store.pass(rollover, pass).await?.is_none_or(|progress| progress.abandoned == 0) {
-            // Someone was first.
+        let progress = store.pass(rollover, pass).await?;
+        // None: someone was first.
+        let abandoned = progress.map_or(0, |progress| progress.abandoned) as usize;
+        let room = iter::from_fn(|| self.taking_over.try_acquire().ok()).take(abandoned);
+        let room: Vec<_> = room.collect();
+        if room.is_empty() {
             return Ok(());
         }
         let Some(orders) = self.orders(rollover, pass).await? else { return Ok(()) };
-        let survey = store.survey(&self.concerned(orders.secret)).await?;
-        self.rewrap_next(&survey, rollover, pass).await.map(drop)
+        let survey = &store.survey(&self.concerned(orders.secret)).await?;
+        let each = room.into_iter().map(|at_work| async move {
+            let _at_work = at_work;
+            self.rewrap_next(survey, rollover, pass).await
+        });
+        join_all(each).await.into_iter().try_for_each(|done| done.map(drop))
     }
 
     /// Takes the first free range, and rewraps it. `false`: there is none to take.
@@ -194,7 +208,7 @@ impl Worker {
     /// This task's share of the process's ceiling.
     fn share_of(&self, ceiling: Option<u32>) -> Option<u32> {
         let idle = self.rewrapping.available_permits() + self.taking_over.available_permits();
-        let at_work = (self.parts as usize + 1).saturating_sub(idle);
+        let at_work = (self.parts as usize + TAKEN).saturating_sub(idle);
         ceiling.map(|rows| (rows / u32::try_from(at_work).unwrap_or(u32::MAX).max(1)).max(1))
     }
 }

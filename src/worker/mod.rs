@@ -108,7 +108,7 @@ pub struct Worker {
     parts: u32,
     /// One permit a rewrap task.
     rewrapping: Arc<Semaphore>,
-    /// One permit for a range beyond those, whose holder is gone.
+    /// One permit a range beyond those, whose holder is gone.
     taking_over: Arc<Semaphore>,
     range_lease: Duration,
     /// The pass that is left to others.
@@ -141,7 +141,7 @@ impl Worker {
             counted: Arc::default(),
             parts,
             rewrapping: Arc::new(Semaphore::new(parts as usize)),
-            taking_over: Arc::new(Semaphore::new(1)),
+            taking_over: Arc::new(Semaphore::new(share::TAKEN)),
             range_lease: settings.range_lease,
             not_ours: Arc::default(),
             shutting_down: Arc::default(),

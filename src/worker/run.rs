@@ -55,8 +55,13 @@ impl Worker {
                 Ok(())
             }
             Work::TakeOver { rollover, pass } => {
-                let done = self.take_over(rollover, pass).await;
-                self.rewrapped(rollover, pass, done).await;
+                // Beside the lane: the steps in it do not wait for what takes its time.
+                let worker = self.clone();
+                tokio::spawn(async move {
+                    let _busy = Busy::with(&worker.busy);
+                    let done = worker.take_over(rollover, pass).await;
+                    worker.rewrapped(rollover, pass, done).await;
+                });
                 Ok(())
             }
             Work::Chore { name } => {
@@ -255,8 +260,8 @@ async fn task(task: Work, worker: Data<Worker>) -> Result<(), BoxDynError> {
 /// pooler and after a lost connection alike.
 const ASK: Duration = Duration::from_millis(200);
 
-/// Steps of one process at once: a range that is taken over, a census that takes its
-/// time, and one that is free.
+/// Steps of one process at once: two that take their time, a census or a provider, and
+/// one that is free.
 const STEPS: usize = 3;
 
 /// When to ask the queue: not once the worker is shutting down, so that no fetch is

@@ -3,7 +3,8 @@
 //! 1. A process with room puts a task for each free range, as many as it has room for.
 //!    It may be another one that takes them, and then this one asks again. Where
 //!    nobody has room, or no range is free, nothing is put.
-//! 2. A range whose holder is gone is taken over at the next look of anyone, room or not.
+//! 2. A range whose holder is gone is taken over at the next look of anyone, room or not:
+//!    a few by each process at once.
 //! 3. The lease of a range decides whose it is, and never a task: one that is lost with
 //!    its process, or run twice, does no harm.
 
@@ -17,8 +18,12 @@ use crate::rollover::Rollover;
 /// under a second.
 pub(super) const LOOK: Duration = Duration::from_millis(500);
 
-/// Abandoned ranges that are taken over at one look.
+/// Tasks to take over that are put at one look.
 const AT_ONCE: u64 = 8;
+
+/// Abandoned ranges that a process has in hand at once, beside those that it has room for:
+/// what two workers leave as a rule, and few enough that requests find a connection.
+pub(super) const TAKEN: usize = 4;
 
 impl Worker {
     /// Asks for work on every rollover that has some.

@@ -10,7 +10,7 @@ use tokio::time::{sleep, timeout};
 
 use super::{
     figures::Wrong,
-    plan::{Course, Length, Strike, beyond},
+    plan::{Course, Length, Strike, beyond, kind},
     rig::Rig,
 };
 use crate::support::deployment::Opened;
@@ -53,7 +53,7 @@ impl Rig {
         let Strike { fault, length, .. } = *strike;
         let (now, place) = (self.figures.elapsed().as_secs_f64(), course.legs[leg].0);
         eprintln!("{now:6.1} s: {} {place} {fault:?} {length:?}", course.secret);
-        self.figures.struck(fault.name(), format!("{} {place} {fault:?}", course.secret));
+        self.figures.struck(fault.name(), kind(course.secret, place, fault));
         match length {
             Length::Over(moves, ends) if fault.leaves_nobody() => {
                 let is_before = moves * 2 < ends;

@@ -1,7 +1,7 @@
 //! What a run counts, and what it must not find.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fmt,
     sync::{Mutex, MutexGuard},
     time::{Duration, Instant},
@@ -33,7 +33,8 @@ pub(crate) struct Figures {
 #[derive(Debug, Default, Clone)]
 struct Counts {
     faults: BTreeMap<&'static str, u64>,
-    struck: std::collections::BTreeSet<String>,
+    struck: BTreeSet<String>,
+    awaited: BTreeSet<String>,
     rollovers: BTreeMap<String, u64>,
     requests: u64,
     failures: BTreeMap<String, u64>,
@@ -50,10 +51,15 @@ impl Figures {
         Self { began: Instant::now(), counts: Mutex::default() }
     }
 
-    pub(crate) fn struck(&self, fault: &'static str, place: String) {
+    /// Every kind of strike of which the run should have one: those that it has not are told.
+    pub(crate) fn awaits(&self, kinds: impl Iterator<Item = String>) {
+        self.counts().awaited.extend(kinds);
+    }
+
+    pub(crate) fn struck(&self, fault: &'static str, kind: String) {
         let mut counts = self.counts();
         *counts.faults.entry(fault).or_default() += 1;
-        counts.struck.insert(place);
+        counts.struck.insert(kind);
     }
 
     pub(crate) fn rolled_over(&self, how: String) {
@@ -125,7 +131,17 @@ impl fmt::Display for Figures {
         for (fault, number) in &counts.faults {
             line(&format!("  {fault}"), *number)?;
         }
-        line("  different by secret, phase and fault, of 176", counts.struck.len() as u64)?;
+        line("  different by secret, phase and fault", counts.struck.len() as u64)?;
+        let missed: Vec<_> = counts.awaited.difference(&counts.struck).collect();
+        if !counts.awaited.is_empty() {
+            line(
+                &format!("  of {} that were awaited, not struck", counts.awaited.len()),
+                missed.len() as u64,
+            )?;
+        }
+        for kind in missed {
+            line(&format!("    {kind}"), 0)?;
+        }
         line("rollovers", counts.rollovers.values().sum())?;
         for (how, number) in &counts.rollovers {
             line(&format!("  {how}"), *number)?;

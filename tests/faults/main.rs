@@ -185,6 +185,7 @@ async fn long_run() {
     let rig = Rig::on_postgres(replicas, TERMS, 3000).await;
     let traffic = Traffic::start(&rig.shared(), rig.users(8).await, seed);
     let mut dealer = Dealer::new(seed, &Fault::ALL, replicas, TERMS.lease);
+    rig.figures.awaits(plan::kinds(&Fault::ALL));
     let end = Duration::from_secs(minutes * 60);
     let sleeps = plan::SECRETS.into_iter().map(Course::slept_through);
     for course in sleeps.chain(std::iter::from_fn(|| Some(dealer.deal()))) {

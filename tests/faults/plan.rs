@@ -1,10 +1,11 @@
 //! What is struck when: everything follows from one seed.
 //!
 //! A course is one rollover with its strikes, at most one a phase. Each phase of each
-//! secret draws its faults from a deck of its own, so that every fault strikes every
-//! phase before one strikes twice.
+//! secret draws its faults from a deck of its own, and no deck is filled anew before all
+//! are empty: every fault strikes every phase of both secrets before one strikes twice
+//! anywhere, and no course is gone for nothing.
 
-use std::{collections::HashMap, time::Duration};
+use std::{collections::HashMap, iter, time::Duration};
 
 use breeze_rollover::{
     catalog::Secret,
@@ -81,11 +82,28 @@ pub(crate) fn path(back_from: Option<Phase>) -> Vec<Phase> {
 /// Every way through: to the end, and back from wherever the phases allow it.
 pub(crate) fn ways() -> Vec<Option<Phase>> {
     let back = Phase::ALL.into_iter().filter(|phase| phase.next(Event::RollBack).is_ok());
-    std::iter::once(None).chain(back.map(Some)).collect()
+    iter::once(None).chain(back.map(Some)).collect()
 }
 
 /// The two secrets of which each is rolled over.
 pub(crate) const SECRETS: [Secret; 2] = [Secret::JwtSecret, Secret::AppEncryptionKey];
+
+/// Every phase that some way goes through, of both secrets.
+fn places() -> impl Iterator<Item = (Secret, Phase)> {
+    let is_passed = |phase: &Phase| ways().into_iter().any(|way| path(way).contains(phase));
+    let phases: Vec<_> = Phase::ALL.into_iter().filter(is_passed).collect();
+    SECRETS.into_iter().flat_map(move |secret| phases.clone().into_iter().map(move |p| (secret, p)))
+}
+
+/// A strike by its kind, as the figures name it.
+pub(crate) fn kind(secret: Secret, phase: Phase, fault: Fault) -> String {
+    format!("{secret} {phase} {fault:?}")
+}
+
+/// Every kind of strike that there is with these faults.
+pub(crate) fn kinds(faults: &[Fault]) -> impl Iterator<Item = String> {
+    places().flat_map(|(secret, phase)| faults.iter().map(move |fault| kind(secret, phase, *fault)))
+}
 
 /// Deals out courses without end.
 #[derive(Debug)]
@@ -96,6 +114,7 @@ pub(crate) struct Dealer {
     /// How long a strike lasts at most; only a pause must outlast the lease.
     longest: Duration,
     random: StdRng,
+    /// What has still to strike there.
     decks: HashMap<(Secret, Phase), Vec<Fault>>,
     ways: Vec<(Secret, Option<Phase>)>,
 }
@@ -118,24 +137,42 @@ impl Dealer {
         self
     }
 
-    /// The next course, by any way.
+    /// The next course, by any way on which something has still to strike.
     pub(crate) fn deal(&mut self) -> Course {
-        if self.ways.is_empty() {
-            self.ways =
-                SECRETS.into_iter().flat_map(|s| ways().into_iter().map(move |w| (s, w))).collect();
-            self.ways.shuffle(&mut self.random);
-        }
-        let (secret, back_from) = self.ways.pop().expect("dealt anew");
-        let mut course = Course { secret, back_from, legs: Vec::new() };
-        for phase in path(back_from) {
-            let fault = self.draw(secret, phase);
-            let strike = self.strike(fault, phase.is_active());
-            course.legs.push((phase, Some(strike)));
-            if matches!(strike.length, Length::ToTheEnd(_)) {
-                break;
+        if self.decks.values().all(Vec::is_empty) {
+            for place in places() {
+                let deck = self.shuffled();
+                self.decks.insert(place, deck);
             }
+            self.ways.clear();
         }
-        self.complete(course)
+        let (secret, back_from) = loop {
+            let Some((secret, way)) = self.ways.pop() else {
+                let each = |secret| ways().into_iter().map(move |way| (secret, way));
+                self.ways = SECRETS.into_iter().flat_map(each).collect();
+                self.ways.shuffle(&mut self.random);
+                continue;
+            };
+            if self.is_awaited(secret, &path(way)) {
+                break (secret, way);
+            }
+        };
+        let mut course = Course { secret, back_from, legs: Vec::new() };
+        let phases = path(back_from);
+        for (leg, phase) in phases.iter().enumerate() {
+            let fault = self.decks.get_mut(&(secret, *phase)).and_then(Vec::pop);
+            // Where it lasts, the phases that follow are not struck.
+            let may_last = phase.is_active() && !self.is_awaited(secret, &phases[leg + 1..]);
+            let strike = fault.map(|fault| self.strike(fault, may_last));
+            course.legs.push((*phase, strike));
+        }
+        course
+    }
+
+    /// Whether something has still to strike in one of `phases`.
+    fn is_awaited(&self, secret: Secret, phases: &[Phase]) -> bool {
+        let deck = |phase: &Phase| self.decks.get(&(secret, *phase));
+        phases.iter().filter_map(deck).any(|deck| !deck.is_empty())
     }
 
     /// One course by this way, each phase struck by the next of `faults`.
@@ -155,22 +192,6 @@ impl Dealer {
         let mut faults = self.faults.to_vec();
         faults.shuffle(&mut self.random);
         faults
-    }
-
-    /// Adds the phases that are passed while the last strike goes on.
-    fn complete(&self, mut course: Course) -> Course {
-        let rest = path(course.back_from).into_iter().skip(course.legs.len());
-        course.legs.extend(rest.map(|phase| (phase, None)));
-        course
-    }
-
-    fn draw(&mut self, secret: Secret, phase: Phase) -> Fault {
-        let deck = self.decks.entry((secret, phase)).or_default();
-        if deck.is_empty() {
-            deck.extend(self.faults);
-            deck.shuffle(&mut self.random);
-        }
-        deck.pop().expect("filled anew")
     }
 
     fn strike(&mut self, fault: Fault, may_last: bool) -> Strike {
@@ -218,18 +239,33 @@ mod tests {
     }
 
     #[test]
-    fn every_fault_strikes_every_phase_of_both_secrets() {
-        let mut dealer = dealer(1);
-        let mut struck = HashSet::new();
-        for _ in 0..400 {
-            let Course { secret, legs, .. } = dealer.deal();
-            struck.extend(
-                legs.into_iter().filter_map(|(phase, strike)| {
-                    strike.map(|strike| (secret, phase, strike.fault))
-                }),
-            );
+    fn every_fault_strikes_every_phase_of_both_secrets_before_one_strikes_twice() {
+        for seed in 0..20 {
+            let mut dealer = dealer(seed);
+            let all: HashSet<_> = kinds(&Fault::ALL).collect();
+            for _ in 0..3 {
+                let (mut struck, mut courses) = (HashSet::new(), 0);
+                while struck.len() < all.len() {
+                    let Course { secret, legs, .. } = dealer.deal();
+                    let lasts = |(_, strike): &(Phase, Option<Strike>)| {
+                        strike.is_some_and(|it| matches!(it.length, Length::ToTheEnd(_)))
+                    };
+                    let after = legs.iter().skip_while(|leg| !lasts(leg)).skip(1);
+                    assert_eq!(after.filter(|(_, strike)| strike.is_some()).count(), 0);
+                    let strikes = legs.iter().filter_map(|(phase, s)| Some((phase, s.as_ref()?)));
+                    let before = struck.len();
+                    for (phase, strike) in strikes {
+                        let kind = kind(secret, *phase, strike.fault);
+                        assert!(struck.insert(kind.clone()), "{kind} twice");
+                    }
+                    assert!(struck.len() > before, "a course is gone for nothing");
+                    courses += 1;
+                }
+                assert_eq!(struck, all);
+                // A course has one end, in which each fault strikes: of three ends, two
+                // secrets and eleven faults.
+                assert!(courses <= 3 * 2 * 11 + 10, "{courses} courses");
+            }
         }
-        let phases: HashSet<_> = ways().into_iter().flat_map(path).collect();
-        assert_eq!(struck.len(), SECRETS.len() * phases.len() * Fault::ALL.len());
     }
 }

@@ -122,6 +122,12 @@ impl TestApp {
         panic!("`{what}` does not block it: {:?}", self.rollover(id).await);
     }
 
+    /// Rows that the rollover's present pass has rewrapped so far.
+    pub async fn rewrapped(&self, id: RolloverId) -> u64 {
+        let pass = self.rollovers.operator().inspect(id).await.unwrap().progress;
+        pass.map_or(0, |progress| progress.pass.rewrapped)
+    }
+
     pub async fn key_state(&self, secret: Secret, key: &KeyId) -> KeyState {
         let custody = self.database.store().custody().await.unwrap();
         custody.keys.iter().find(|k| k.secret == secret && k.id == *key).unwrap().state

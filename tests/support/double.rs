@@ -7,15 +7,15 @@ use breeze_rollover::{
     audit::Step,
     catalog::Secret,
     clock::Timestamp,
-    column::{Aim, Registry, RowKey},
+    column::{Aim, Registry, RowKey, Table},
     ids::{Epoch, KeyId, ReplicaId, RolloverId},
     incident::Incident,
-    material::Fingerprint,
+    material::{Fingerprint, Material},
     rollover::{Acceptor, Rollover},
     store::{
         AuditEntry, AuditRecord, Beat, Change, Claim, ColumnCensus, Committed, Custody, Lease,
         Operations, PassProgress, Progress, Quarantined, Range, ReplicaRecord, Row, Rows, Signals,
-        Store, StoreError, Survey, TableShape, Update, Window, Written,
+        Store, StoreError, Survey, TableGuard, TableShape, Update, Window, Written,
     },
 };
 use uuid::Uuid;
@@ -29,10 +29,18 @@ pub enum Call<'a> {
     FinishRange,
     ReleaseQuarantine,
     RaiseLifetime,
+    NotePresented,
     SettleSeals,
     Renew(&'a Beat),
     Deregister,
     Record,
+    SetInterval,
+    ClaimJob,
+    FinishJob,
+    PutIncident(&'a Incident),
+    GuardTable,
+    UnguardTable,
+    DropGuard,
 }
 
 /// What comes before and after each call that writes. An error takes the place of
@@ -145,6 +153,10 @@ impl<S: Script> Store for Double<S> {
         self.real.signals()
     }
 
+    fn log_in_as(&self, credential: &Material) {
+        self.real.log_in_as(credential);
+    }
+
     async fn custody(&self) -> Result<Custody, StoreError> {
         self.real.custody().await
     }
@@ -181,7 +193,8 @@ impl<S: Script> Store for Double<S> {
         count: u64,
         last: Timestamp,
     ) -> Result<(), StoreError> {
-        self.real.note_presented(secret, key, count, last).await
+        let real = || self.real.note_presented(secret, key, count, last);
+        self.scripted(Call::NotePresented, real).await
     }
 
     async fn settle_seals(
@@ -290,6 +303,22 @@ impl<S: Script> Store for Double<S> {
     async fn walk_audit(&self, see: &mut (dyn FnMut(Step) + Send)) -> Result<(), StoreError> {
         self.real.walk_audit(see).await
     }
+
+    async fn guard(&self, registry: &Registry) -> Result<Vec<TableGuard>, StoreError> {
+        self.real.guard(registry).await
+    }
+
+    async fn guard_table(&self, table: &Table, entry: &AuditEntry) -> Result<(), StoreError> {
+        self.scripted(Call::GuardTable, || self.real.guard_table(table, entry)).await
+    }
+
+    async fn unguard_table(&self, table: &str, entry: &AuditEntry) -> Result<(), StoreError> {
+        self.scripted(Call::UnguardTable, || self.real.unguard_table(table, entry)).await
+    }
+
+    async fn drop_guard(&self) -> Result<(), StoreError> {
+        self.scripted(Call::DropGuard, || self.real.drop_guard()).await
+    }
 }
 
 #[async_trait]
@@ -304,11 +333,12 @@ impl<S: Script> Operations for Double<S> {
         days: Option<u32>,
         entry: &AuditEntry,
     ) -> Result<(), StoreError> {
-        self.real.set_interval(secret, days, entry).await
+        let real = || self.real.set_interval(secret, days, entry);
+        self.scripted(Call::SetInterval, real).await
     }
 
     async fn claim(&self, job: &str, day: i64, lease: Duration) -> Result<Claim, StoreError> {
-        self.real.claim(job, day, lease).await
+        self.scripted(Call::ClaimJob, || self.real.claim(job, day, lease)).await
     }
 
     async fn finish(
@@ -318,7 +348,7 @@ impl<S: Script> Operations for Double<S> {
         at: Timestamp,
         entry: &AuditEntry,
     ) -> Result<bool, StoreError> {
-        self.real.finish(job, day, at, entry).await
+        self.scripted(Call::FinishJob, || self.real.finish(job, day, at, entry)).await
     }
 
     async fn incident(&self, id: Uuid) -> Result<Option<Incident>, StoreError> {
@@ -338,6 +368,7 @@ impl<S: Script> Operations for Double<S> {
         incident: &Incident,
         entries: &[AuditEntry],
     ) -> Result<bool, StoreError> {
-        self.real.put_incident(incident, entries).await
+        let real = || self.real.put_incident(incident, entries);
+        self.scripted(Call::PutIncident(incident), real).await
     }
 }
