@@ -25,7 +25,7 @@ use serde_json::{Value, json};
 
 use crate::{
     promises::{rollover, start},
-    site::{Site, World, limits, locked},
+    site::{OF_HTTP, Site, World, limits, locked},
     support::app::{on_both_databases, request},
 };
 
@@ -210,7 +210,8 @@ async fn world_of(account: Arc<Account>) -> (World, Arc<Cloudflare>) {
     let provider = Arc::new(Cloudflare::new(address, &Trust::public(), limits(), ZONE));
     let world = World {
         provider: provider.clone(),
-        site: Some(site),
+        site: Arc::new(site),
+        moods: OF_HTTP,
         variables: vec![("CLOUDFLARE_API_TOKEN", OLD.to_owned())],
         new: NEW.to_owned(),
         unknown: |number| format!("an-unknown-token-of-the-tests-0123456789-{number}"),
@@ -233,7 +234,6 @@ on_both_databases!(
     a_token_that_lacks_the_zone_is_refused_before_anything_depends_on_it,
     what_a_token_may_not_do_is_left_to_an_operator,
     a_copy_that_was_lost_on_the_way_is_not_left_over,
-    a_provider_that_dies_before_the_end_blocks_its_own_rollover_alone,
 );
 
 async fn a_token_is_made_used_and_the_old_one_deleted(database: Database) {
@@ -295,31 +295,4 @@ async fn a_copy_that_was_lost_on_the_way_is_not_left_over(database: Database) {
     assert_eq!(tokens.len(), 1, "{tokens:?}");
     let refused = world.provider.probe(&lost).await.unwrap_err();
     assert!(refused.to_string().contains("Invalid API Token"), "the lost value is dead: {refused}");
-}
-
-async fn a_provider_that_dies_before_the_end_blocks_its_own_rollover_alone(database: Database) {
-    use crate::site::Mood;
-    use breeze_rollover::{catalog::Secret, rollover::Mode};
-    let account = Account::with(&[(OLD, EVERYTHING), (NEW, EVERYTHING)]);
-    let (world, provider) = world_of(Arc::clone(&account)).await;
-    let app = start(database, &world).await;
-    let site = world.site.as_ref().unwrap();
-    // Whoever holds the present keychain keeps it from being promoted: time to die.
-    let zone = Current::new(provider, app.rollovers.replica().keychain());
-    let held = zone.client().unwrap();
-    let begun = app.begin(rollover(&world, NEW)).await.unwrap();
-    app.blocked(begun.id, "in flight").await;
-    site.is(Mood::Hanging);
-    drop(held);
-    app.blocked(begun.id, "no answer in time").await;
-    assert_eq!(app.rollover(begun.id).await.phase, Phase::Promoted);
-
-    let signing = Request { alongside: true, ..request(Secret::JwtSecret, Mode::Graceful) };
-    let other = app.begin(signing).await.unwrap();
-    app.reaches(other.id, Phase::Retired).await;
-    assert_eq!(locked(&account.tokens).len(), 2, "the old token has its power still");
-
-    site.is(Mood::Well);
-    app.reaches(begun.id, Phase::Retired).await;
-    assert_eq!(locked(&account.tokens).len(), 1);
 }

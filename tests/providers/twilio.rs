@@ -17,19 +17,20 @@ use breeze_rollover::{
     operator::Request,
     provider::{Trust, twilio::Twilio},
     rollover::Phase,
+    store::Actor,
 };
 use serde_json::json;
 
 use crate::{
     promises::{rollover, start},
-    site::{Site, World, limits, locked},
+    site::{OF_HTTP, Site, World, limits, locked},
     support::app::on_both_databases,
 };
 
 pub const SID: &str = "AC0123456789abcdef0123456789abcdef";
 pub const OLD: &str = "0000000001dc0dec0dec0dec0dec0dec";
 pub const NEW: &str = "0000000002dc0dec0dec0dec0dec0dec";
-const MADE: &str = "0000000003dc0dec0dec0dec0dec0dec";
+pub const MADE: &str = "0000000003dc0dec0dec0dec0dec0dec";
 
 pub fn value(token: &str) -> String {
     json!({ "TWILIO_ACCOUNT_SID": SID, "TWILIO_AUTH_TOKEN": token }).to_string()
@@ -141,7 +142,8 @@ fn world_on(site: Site, account: Arc<Account>) -> World {
         malformed: "0123456789abcdef0123456789abcdef",
         secrets: [OLD, NEW, MADE, "ffffffffffffffffffffffff"].map(str::to_owned).into(),
         revokes: true,
-        site: Some(site),
+        site: Arc::new(site),
+        moods: OF_HTTP,
         kept: Box::new(account),
     }
 }
@@ -154,6 +156,7 @@ pub async fn world() -> World {
 on_both_databases!(
     a_secondary_token_is_made_and_promoting_it_ends_the_old_one,
     a_secondary_token_of_somebody_else_is_left_alone,
+    a_token_that_a_rollover_has_left_is_told_of_and_gone_once_it_is_deleted,
 );
 
 async fn a_secondary_token_is_made_and_promoting_it_ends_the_old_one(database: Database) {
@@ -172,6 +175,34 @@ async fn a_secondary_token_of_somebody_else_is_left_alone(database: Database) {
     let app = start(database, &world).await;
     let begun = app.begin(Request { value: None, ..rollover(&world, NEW) }).await.unwrap();
     let refused = app.reaches(begun.id, Phase::Refused).await;
-    assert!(refused.blocked_by.unwrap().contains("hand it in as `value`"));
+    assert!(refused.blocked_by.unwrap().contains("hand that in as `value`"));
     assert_eq!(locked(&account.secondary).as_deref(), Some(NEW));
+}
+
+async fn a_token_that_a_rollover_has_left_is_told_of_and_gone_once_it_is_deleted(
+    database: Database,
+) {
+    let (site, account) = site(None).await;
+    let world = world_on(site, Arc::clone(&account));
+    let app = start(database, &world).await;
+    let without_value = || Request { value: None, ..rollover(&world, NEW) };
+    // Made, and not promoted for as long as this request goes on.
+    let in_flight = app.rollovers.replica().keychain().load_full();
+    let begun = app.begin(without_value()).await.unwrap();
+    app.blocked(begun.id, "in flight").await;
+    let operator = app.rollovers.operator();
+    operator.roll_back(begun.id, Actor::System, "not today").await.unwrap();
+    drop(in_flight);
+    app.reaches(begun.id, Phase::Abandoned).await;
+    assert_eq!(locked(&account.secondary).as_deref(), Some(MADE));
+
+    let begun = app.begin(without_value()).await.unwrap();
+    let refused = app.reaches(begun.id, Phase::Refused).await;
+    let told = refused.blocked_by.unwrap();
+    assert!(told.contains("delete it (DELETE /v1/AuthTokens/Secondary"), "{told}");
+    assert_eq!(*locked(&account.primary), OLD, "the old one works on");
+    *locked(&account.secondary) = None;
+    let begun = app.begin(without_value()).await.unwrap();
+    app.reaches(begun.id, Phase::Retired).await;
+    assert_eq!(*locked(&account.primary), MADE);
 }

@@ -17,6 +17,8 @@ pub mod deployment;
 #[cfg(feature = "worker")]
 pub mod double;
 pub mod http;
+#[cfg(feature = "api")]
+pub mod moto;
 #[cfg(feature = "postgres")]
 pub mod postgres;
 #[cfg(feature = "redis")]
