@@ -153,7 +153,8 @@ impl Server {
 
 /// Longer than moto takes on a busy machine.
 fn patient() -> Limits {
-    Limits { answer: Duration::from_secs(4), ..limits() }
+    let (connect, answer) = (Duration::from_secs(3), Duration::from_secs(4));
+    Limits { connect, answer, ..limits() }
 }
 
 /// Where the bucket is made.
