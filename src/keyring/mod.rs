@@ -6,12 +6,15 @@
 //!    never mutated.
 //! 3. [`KeychainHandle`] publishes a keychain to all readers at once, without a
 //!    lock, and refuses an older epoch.
-//! 4. A key makes something through [`Keyring::make`] alone, which hands out nothing
+//! 4. Work that outlasts its request holds its one credential ([`KeychainHandle::hold`]),
+//!    and no keychain.
+//! 5. A key makes something through [`Keyring::make`] alone, which hands out nothing
 //!    once the [`Fence`] of its keychain is shut.
 
 mod chain;
 mod fence;
 mod handle;
+mod hold;
 mod key;
 mod primary;
 pub mod reconcile;
@@ -22,6 +25,7 @@ mod verbatim;
 pub use chain::{AnyKeyring, Keychain, NoKeyring};
 pub use fence::{Fence, Fenced};
 pub use handle::{KeychainHandle, Snapshot, StaleEpoch};
+pub use hold::Hold;
 pub use key::{BudgetSpent, Key, KeyState, Origin, SEAL_LIMIT, SealBudget, Sealing, Signing};
 pub use primary::Primary;
 pub use ring::{InvalidKeyring, Keyring};

@@ -2,24 +2,33 @@
 //!
 //! 1. A key is probed by asking for the model that the assistant uses: it costs nothing,
 //!    and shows both that the key is known and that it may use the model.
-//! 2. A key has no right to revoke keys: an operator does that in the console.
+//! 2. A reply has more time than other answers, and is asked for once: what may have been
+//!    said is paid for.
+//! 3. A key has no right to revoke keys: an operator does that in the console.
 //!
 //! The calls are `GET /v1/models/{model}` and `POST /v1/messages`, of version 2023-06-01.
+
+use std::time::Duration;
 
 use async_trait::async_trait;
 use http::{HeaderValue, Method};
 use reqwest::RequestBuilder;
 use serde::{Deserialize, Serialize};
+use tokio::time::timeout;
 
 use super::{
     Address, Connect, Limits, Provider, ProviderError, Trust,
     http::{Api, sensitive},
-    patience::Again,
+    patience::{Again, in_vain},
     words::Withheld,
 };
 use crate::{catalog::Secret, material::Material};
 
 const FORM: &str = "an Anthropic API key is such as sk-ant-…, in visible ASCII";
+
+/// So many times as long as any other answer a reply may take: 25 s by default, less than a
+/// request of the API.
+const REPLY: f64 = 2.5;
 
 /// Anthropic's API.
 #[derive(Debug, Clone)]
@@ -113,11 +122,20 @@ impl Assistant {
         }
         let messages = [Said { role: "user", content }];
         let ask = Ask { model: &self.model, max_tokens, messages };
-        let call = || self.request(Method::POST, &["v1", "messages"]).json(&ask);
-        let answer = self.api.ask(&self.withheld, Again::Always, call).await?;
+        let call = || {
+            let request = self.request(Method::POST, &["v1", "messages"]).json(&ask);
+            request.timeout(self.patience())
+        };
+        let answer = self.api.ask(&self.withheld, Again::WithoutEffect, call);
+        let answer = timeout(self.patience(), answer).await.unwrap_or_else(|_| Err(in_vain()))?;
         let message: Message = answer.accepted(&self.withheld)?.json()?;
         let text = message.content.into_iter().map(|block| block.text).collect();
         Ok(Reply { model: message.model, text })
+    }
+
+    /// How long a reply may take, tries and all.
+    fn patience(&self) -> Duration {
+        self.api.limits().answer.mul_f64(REPLY)
     }
 
     async fn probe(&self) -> Result<String, ProviderError> {

@@ -4,8 +4,10 @@
 //!    of the keychain and one of the client.
 //! 2. Whoever holds a client holds its keychain: the old credential is not revoked before
 //!    the last operation that began with it has ended.
-//! 3. Without its lease, a process uses no credential.
-//! 4. A call that is refused because its credential was revoked meanwhile is made once
+//! 3. Whoever holds one for a transfer, which may take long, holds that credential alone:
+//!    rollovers of other secrets do not wait for it.
+//! 4. Without its lease, a process uses no credential.
+//! 5. A call that is refused because its credential was revoked meanwhile is made once
 //!    more, on the one that took its place.
 
 use std::{fmt, ops::Deref, sync::Arc};
@@ -15,7 +17,7 @@ use arc_swap::ArcSwapOption;
 use super::{Provider, ProviderError};
 use crate::{
     ids::Epoch,
-    keyring::{Fenced, Keychain, KeychainHandle, NoKeyring},
+    keyring::{Fenced, Hold, Keychain, KeychainHandle, NoKeyring},
     material::{Fingerprint, Material},
 };
 
@@ -58,6 +60,23 @@ impl<P: Connect> Current<P> {
     /// [`Unavailable`] when there is no credential, or it may not be used now.
     pub fn client(&self) -> Result<Held<P::Client>, Unavailable> {
         let keychain = self.keychain.load_full();
+        let (client, fingerprint) = self.of(&keychain)?;
+        Ok(Held { client, fingerprint, keeps: Keeps::Keychain(keychain) })
+    }
+
+    /// The same for one transfer, such as a file on its way to somebody who reads slowly.
+    ///
+    /// # Errors
+    /// [`Unavailable`] when there is no credential, or it may not be used now.
+    pub fn for_transfer(&self) -> Result<Held<P::Client>, Unavailable> {
+        let keychain = self.keychain.load_full();
+        let (client, fingerprint) = self.of(&keychain)?;
+        let hold = self.keychain.hold(self.provider.secret(), &keychain)?;
+        Ok(Held { client, fingerprint, keeps: Keeps::Credential(hold) })
+    }
+
+    /// The client of the primary in `keychain`, and the name of its credential.
+    fn of(&self, keychain: &Keychain) -> Result<(Arc<P::Client>, Fingerprint), Unavailable> {
         let ring = keychain.verbatim(self.provider.secret())?;
         let fingerprint = ring.primary().fingerprint();
         let client = ring.make(|primary| match &*self.built.load() {
@@ -73,7 +92,7 @@ impl<P: Connect> Current<P> {
                 Ok::<_, Unavailable>(client)
             }
         })?;
-        Ok(Held { client, fingerprint, _keychain: keychain })
+        Ok((client, fingerprint))
     }
 
     /// What `operation` answers on the current client. If its credential is refused and
@@ -109,12 +128,20 @@ impl<P: Connect> fmt::Debug for Current<P> {
     }
 }
 
-/// A client, and the keychain that its credential is from, until this value is dropped.
+/// A client whose credential is not revoked, until this value is dropped.
 pub struct Held<C> {
     client: Arc<C>,
     fingerprint: Fingerprint,
+    #[expect(dead_code, reason = "it is kept, not read")]
+    keeps: Keeps,
+}
+
+/// What keeps the credential from being revoked.
+#[expect(dead_code, reason = "they are kept, not read")]
+enum Keeps {
     /// While it is held, its epoch is not settled.
-    _keychain: Arc<Keychain>,
+    Keychain(Arc<Keychain>),
+    Credential(Hold),
 }
 
 impl<C> Held<C> {
@@ -233,6 +260,19 @@ mod tests {
         assert!(keychain.upgrade().is_some(), "the operation is in flight");
         drop(held);
         assert!(keychain.upgrade().is_none(), "the built client holds no keychain");
+    }
+
+    #[test]
+    fn whoever_holds_a_client_for_a_transfer_lets_its_keychain_go() {
+        let (current, handle) = current(chain(1, "old"));
+        let held = current.for_transfer().unwrap();
+        let keychain = Arc::downgrade(&handle.load_full());
+        handle.publish(chain(2, "new")).unwrap();
+        assert_eq!(&**held, "old");
+        assert!(keychain.upgrade().is_none(), "others do not wait");
+        assert_eq!(handle.settled(&handle.load()), Epoch(1), "its own rollover does");
+        drop(held);
+        assert_eq!(handle.settled(&handle.load()), Epoch(2));
     }
 
     #[test]

@@ -15,7 +15,7 @@ use serde::de::DeserializeOwned;
 
 use super::{
     Address, Limits, ProviderError, Trust,
-    patience::{Again, Unanswered},
+    patience::{Again, Unanswered, in_vain},
     words::{Withheld, sentence},
 };
 
@@ -88,27 +88,33 @@ impl Api {
 
     async fn once(&self, withheld: &Withheld, call: RequestBuilder) -> Result<Answer, Unanswered> {
         let response = call.send().await.map_err(|error| unanswered(withheld, error))?;
-        let after = retry_after(response.headers());
-        let answer = answer(withheld, response).await?;
-        let status = answer.status;
-        let is_turned_away = matches!(status.as_u16(), 429 | 503 | 529);
-        if is_turned_away || status.is_server_error() || status == StatusCode::REQUEST_TIMEOUT {
-            let told = ProviderError::Unreachable(answer.words(withheld));
-            return Err(Unanswered { after, ..Unanswered::of(told, is_turned_away) });
-        }
-        Ok(answer)
+        heard(withheld, response).await
     }
 }
 
-fn unanswered(withheld: &Withheld, error: reqwest::Error) -> Unanswered {
+/// The whole of an answer, unless it says that there is none now.
+pub(crate) async fn heard(withheld: &Withheld, response: Response) -> Result<Answer, Unanswered> {
+    let after = retry_after(response.headers());
+    let answer = answer(withheld, response).await?;
+    let status = answer.status;
+    let is_turned_away = matches!(status.as_u16(), 429 | 503 | 529);
+    if is_turned_away || status.is_server_error() || status == StatusCode::REQUEST_TIMEOUT {
+        let told = ProviderError::Unreachable(answer.words(withheld));
+        return Err(Unanswered { after, ..Unanswered::of(told, is_turned_away) });
+    }
+    Ok(answer)
+}
+
+/// Why there is none.
+pub(crate) fn unanswered(withheld: &Withheld, error: reqwest::Error) -> Unanswered {
     let had_no_effect = error.is_connect();
     Unanswered::of(unreachable(withheld, error), had_no_effect)
 }
 
 /// What kept an answer from coming, without the address that was asked.
-pub(crate) fn unreachable(withheld: &Withheld, error: reqwest::Error) -> ProviderError {
+fn unreachable(withheld: &Withheld, error: reqwest::Error) -> ProviderError {
     if error.is_timeout() {
-        return ProviderError::Unreachable("no answer in time".to_owned());
+        return in_vain();
     }
     let error = error.without_url();
     let mut told = error.to_string();
@@ -123,14 +129,6 @@ pub(crate) fn unreachable(withheld: &Withheld, error: reqwest::Error) -> Provide
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let seconds = headers.get(RETRY_AFTER)?.to_str().ok()?.parse().ok()?;
     Some(Duration::from_secs(seconds))
-}
-
-/// The answer to a call that is not made again, if it is a yes.
-pub(crate) async fn read(withheld: &Withheld, response: Response) -> Result<Answer, ProviderError> {
-    match answer(withheld, response).await {
-        Ok(answer) => answer.accepted(withheld),
-        Err(error) => Err(error.told),
-    }
 }
 
 async fn answer(withheld: &Withheld, response: Response) -> Result<Answer, Unanswered> {

@@ -31,6 +31,11 @@ impl Default for Limits {
     }
 }
 
+/// There was no answer in time.
+pub(crate) fn in_vain() -> ProviderError {
+    ProviderError::Unreachable("no answer in time".to_owned())
+}
+
 /// When a call that got no answer is made again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Again {
@@ -52,6 +57,11 @@ pub(crate) struct Unanswered {
 }
 
 impl Unanswered {
+    /// None in time: who knows what it did.
+    pub(crate) fn in_time() -> Self {
+        Self::of(in_vain(), false)
+    }
+
     pub(crate) const fn of(told: ProviderError, had_no_effect: bool) -> Self {
         Self { told, had_no_effect, after: None }
     }

@@ -22,7 +22,7 @@ use super::{
     Connect, Limits, Provider, ProviderError, Trust,
     mail::{Mail, MailFrom},
     parts::parts,
-    patience::{Again, Unanswered},
+    patience::{Again, Unanswered, in_vain},
     words::Withheld,
 };
 use crate::{catalog::Secret, material::Material};
@@ -139,7 +139,7 @@ impl Sender {
                     Ok(self.withheld.told(&response.message().collect::<Vec<_>>().join(" ")))
                 }
                 Ok(Err(error)) => Err(self.unanswered(&error)),
-                Err(_) => Err(Unanswered::of(in_vain(), false)),
+                Err(_) => Err(Unanswered::in_time()),
             }
         };
         self.limits.asked(Again::WithoutEffect, call).await
@@ -165,14 +165,10 @@ impl Sender {
             Some(_) => Unanswered::of(ProviderError::Unreachable(said), true),
             None if error.is_response() => Unanswered::of(ProviderError::Nonsense(said), false),
             None if error.is_client() => Unanswered::of(ProviderError::Declined(said), true),
-            None if error.is_timeout() => Unanswered::of(in_vain(), false),
+            None if error.is_timeout() => Unanswered::in_time(),
             None => Unanswered::of(ProviderError::Unreachable(said), is_refused(error)),
         }
     }
-}
-
-fn in_vain() -> ProviderError {
-    ProviderError::Unreachable("no answer in time".to_owned())
 }
 
 /// Whether nobody listened.

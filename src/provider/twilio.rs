@@ -28,8 +28,7 @@ use super::{
 use crate::{catalog::Secret, material::Material};
 
 const FORM: &str = r#"a Twilio credential is {"TWILIO_ACCOUNT_SID": "AC…", "TWILIO_AUTH_TOKEN": "…"}, each of 32 hexadecimal digits"#;
-const BY_HAND_MAKE: &str =
-    "Twilio makes no secondary token: see whether there is one already, and hand it in as `value`";
+const BY_HAND_MAKE: &str = "Twilio makes no secondary token, as where the account has one: hand that in as `value` if it is known; if nobody uses it, such as one that a rollover which came to nothing has left, delete it (DELETE /v1/AuthTokens/Secondary at accounts.twilio.com), and begin again";
 const BY_HAND_PROMOTE: &str = "promote the secondary token at Twilio, which ends the old one";
 
 /// Twilio's APIs.

@@ -85,6 +85,7 @@ impl Membership {
         let declared = Declared::read(&self.environment, &[])?;
         // No lease yet: nothing is made before the first beat.
         let nothing = || Keychain::new(Epoch(0)).under(Fence::at(Uptime::ZERO));
+        let handle = KeychainHandle::new(nothing());
         let replica = Replica {
             id: ReplicaId::new(),
             name: self.name,
@@ -100,9 +101,9 @@ impl Membership {
             poll: self.poll,
             accepts_while_fenced: self.accepts_while_fenced,
             usage: Usage::default(),
-            handle: KeychainHandle::new(nothing()),
             retired: Retired::default(),
-            snapshots: Mutex::new(Snapshots::new(nothing())),
+            snapshots: Mutex::new(Snapshots::new(handle.clone(), nothing())),
+            handle,
             refreshing: tokio::sync::Mutex::default(),
             changed: Notify::new(),
             lockout: Lockout::default(),

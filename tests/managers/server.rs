@@ -1,11 +1,12 @@
 //! Either secrets manager, as a test sees it.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use breeze_rollover::{manager::Manager, provider::Limits};
 use serde_json::Value;
 use tokio::process::Command;
 
+pub use crate::support::moto::program;
 use crate::{bao::Bao, moto::Moto};
 
 /// A server of either kind, ended with this value.
@@ -13,12 +14,6 @@ use crate::{bao::Bao, moto::Moto};
 pub enum Server {
     Bao(Bao),
     Moto(Moto),
-}
-
-/// Where `tests/servers` has put a program.
-pub fn program(name: &str) -> PathBuf {
-    let folder = std::env::var_os("BREEZE_TEST_MANAGERS_BIN").expect("tests/run names it");
-    PathBuf::from(folder).join(name)
 }
 
 /// Short: a manager of the tests is on this machine.

@@ -1,6 +1,9 @@
 //! Anthropic, as `https://docs.anthropic.com/en/api` documents it.
 
-use std::sync::{Arc, Mutex};
+use std::{
+    sync::{Arc, Mutex},
+    time::Instant,
+};
 
 use axum::{
     Json, Router,
@@ -14,7 +17,7 @@ use breeze_rollover::{
     material::Material,
     operator::Request,
     provider::{
-        Current, Held, Trust,
+        Connect, Current, Held, Trust,
         anthropic::{Anthropic, Assistant},
     },
     rollover::{Mode, Phase},
@@ -23,7 +26,7 @@ use serde_json::{Value, json};
 
 use crate::{
     promises::{rollover, start},
-    site::{Site, World, limits, locked},
+    site::{Mood, OF_HTTP, Site, World, limits, locked},
     support::app::on_both_databases,
 };
 
@@ -97,7 +100,8 @@ pub async fn world() -> World {
     let address = site.address.parse().unwrap();
     World {
         provider: Arc::new(Anthropic::new(address, &Trust::public(), limits(), "a-model")),
-        site: Some(site),
+        site: Arc::new(site),
+        moods: OF_HTTP,
         variables: vec![("ANTHROPIC_API_KEY", OLD.to_owned())],
         new: NEW.to_owned(),
         unknown: |number| format!("sk-ant-api03-an-unknown-key-{number}"),
@@ -153,4 +157,23 @@ async fn a_call_whose_key_is_revoked_meanwhile_is_made_again_on_the_new_one(data
     locked(&known.keys).clear();
     assert!(say("once more").await.unwrap_err().to_string().contains("invalid x-api-key"));
     assert_eq!(locked(&known.used).len(), 4);
+}
+
+#[tokio::test]
+async fn a_reply_that_may_have_been_said_is_asked_for_once() {
+    let (site, known) = site().await;
+    let address = site.address.parse().unwrap();
+    let anthropic = Anthropic::new(address, &Trust::public(), limits(), "a-model");
+    let assistant = anthropic.client(&Material::new(OLD).unwrap()).unwrap();
+    site.gate.shut_for("/v1/messages");
+    let begun = Instant::now();
+    let error = assistant.reply("hello", 16).await.unwrap_err();
+    assert!(error.to_string().contains("no answer in time"), "{error}");
+    assert!(begun.elapsed() > limits().answer, "it has more time than others");
+    assert_eq!(locked(&known.used).len(), 1, "it may have been said, and is paid for");
+
+    site.gate.open();
+    site.is(Mood::Failing);
+    assert!(assistant.reply("hello", 16).await.unwrap_err().to_string().contains("500"));
+    assert_eq!(locked(&known.used).len(), 2);
 }

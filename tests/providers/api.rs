@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use breeze_rollover::rollover::Phase;
 use serde_json::{Value, json};
 use tokio::{task::JoinHandle, time::sleep};
 
@@ -74,14 +75,33 @@ impl Api {
         self.waits(id, |rollover| rollover["phase"] == "retired").await
     }
 
+    /// The operator has another token, of the present key, that lives for an hour.
+    pub async fn bears_an_operators_token(&mut self) {
+        let token = self.db.open().await.operator_token(Duration::from_secs(60 * 60)).await;
+        self.admin = self.admin.bearing(&token);
+    }
+
+    /// Waits for the end of a rollover that takes the operator's token with it.
+    pub async fn is_retired_at_the_database(&self, id: &str) {
+        let (database, id) = (self.db.open().await, id.parse().unwrap());
+        for _ in 0..2400 {
+            let rollover = database.store().rollover(id).await.unwrap().unwrap();
+            if rollover.phase == Phase::Retired {
+                return;
+            }
+            sleep(Duration::from_millis(50)).await;
+        }
+        panic!("it never came so far");
+    }
+
     /// Waits until the old credential is to be revoked by hand, has it revoked, says so,
     /// and waits for the end.
-    pub async fn revoked_by_hand(&self, id: &str, revoke: impl FnOnce()) {
+    pub async fn revoked_by_hand(&self, id: &str, revoke: impl AsyncFnOnce()) {
         let asks = |rollover: &Value| {
             rollover["blockedBy"].as_str().is_some_and(|by| by.contains("/revoked"))
         };
         self.waits(id, asks).await;
-        revoke();
+        revoke().await;
         let path = format!("/admin/rollovers/{id}/revoked");
         self.admin.post(&path, json!({ "reason": "deleted in the console" })).await.expect(200);
         self.is_retired(id).await;
@@ -120,7 +140,7 @@ async fn serve(db: &Db, port: u16, variables: &[(&'static str, String)]) -> Proc
     let mut process = db
         .run(["serve"])
         .env("BREEZE_LISTEN", format!("127.0.0.1:{port}"))
-        .env("BREEZE_LEASE_SECONDS", "2")
+        .env("BREEZE_LEASE_SECONDS", "5")
         .env("RUST_LOG", "trace")
         .envs(variables.iter().map(|(name, value)| (*name, value.as_str())))
         .start();

@@ -28,7 +28,7 @@ use serde_json::{Value, json};
 
 use crate::{
     promises::{rollover, start},
-    site::{Mood, Site, World, limits, locked},
+    site::{Mood, OF_HTTP, Site, World, limits, locked},
     support::app::{on_both_databases, request},
 };
 
@@ -217,7 +217,8 @@ async fn world_within(limits: Limits, account: Arc<Account>) -> (World, Arc<Clou
     let provider = Arc::new(Cloudflare::new(address, &Trust::public(), limits, ZONE));
     let world = World {
         provider: provider.clone(),
-        site: Some(site),
+        site: Arc::new(site),
+        moods: OF_HTTP,
         variables: vec![("CLOUDFLARE_API_TOKEN", OLD.to_owned())],
         new: NEW.to_owned(),
         unknown: |number| format!("an-unknown-token-of-the-tests-0123456789-{number}"),
@@ -240,7 +241,6 @@ on_both_databases!(
     a_token_that_lacks_the_zone_is_refused_before_anything_depends_on_it,
     what_a_token_may_not_do_is_left_to_an_operator,
     a_copy_that_was_lost_on_the_way_is_not_left_over,
-    a_provider_that_dies_before_the_end_blocks_its_own_rollover_alone,
     a_provider_that_hangs_holds_up_nobody_else,
     nothing_goes_back_to_a_token_that_may_be_deleted,
     a_token_that_is_not_deleted_after_all_may_come_back,
@@ -289,7 +289,7 @@ async fn what_a_token_may_not_do_is_left_to_an_operator(database: Database) {
     assert_eq!(locked(&account.tokens).len(), 2, "nothing is deleted behind anyone's back");
 
     // It is asked once a minute, however often the rollover is looked at.
-    let (site, operator) = (world.site.as_ref().unwrap(), app.rollovers.operator());
+    let (site, operator) = (&world.site, app.rollovers.operator());
     let calls = site.calls();
     tokio::time::sleep(Duration::from_secs(7)).await;
     assert_eq!(site.calls(), calls);
@@ -323,38 +323,13 @@ async fn a_copy_that_was_lost_on_the_way_is_not_left_over(database: Database) {
     assert!(refused.to_string().contains("Invalid API Token"), "the lost value is dead: {refused}");
 }
 
-async fn a_provider_that_dies_before_the_end_blocks_its_own_rollover_alone(database: Database) {
-    let account = Account::with(&[(OLD, EVERYTHING), (NEW, EVERYTHING)]);
-    let (world, provider) = world_of(Arc::clone(&account)).await;
-    let app = start(database, &world).await;
-    let site = world.site.as_ref().unwrap();
-    // Whoever holds the present keychain keeps it from being promoted: time to die.
-    let zone = Current::new(provider, app.rollovers.replica().keychain());
-    let held = zone.client().unwrap();
-    let begun = app.begin(rollover(&world, NEW)).await.unwrap();
-    app.blocked(begun.id, "in flight").await;
-    site.is(Mood::Hanging);
-    drop(held);
-    app.blocked(begun.id, "no answer in time").await;
-    assert_eq!(app.rollover(begun.id).await.phase, Phase::Promoted);
-
-    let signing = Request { alongside: true, ..request(Secret::JwtSecret, Mode::Graceful) };
-    let other = app.begin(signing).await.unwrap();
-    app.reaches(other.id, Phase::Retired).await;
-    assert_eq!(locked(&account.tokens).len(), 2, "the old token has its power still");
-
-    site.is(Mood::Well);
-    app.reaches(begun.id, Phase::Retired).await;
-    assert_eq!(locked(&account.tokens).len(), 1);
-}
-
 /// With the limits of production, on two replicas, for longer than a task may wait.
 async fn a_provider_that_hangs_holds_up_nobody_else(database: Database) {
     let account = Account::with(&[(OLD, EVERYTHING), (NEW, EVERYTHING)]);
     let (world, provider) = world_within(Limits::default(), Arc::clone(&account)).await;
     let app = start(database.clone(), &world).await;
     let _another = start(database, &world).await;
-    let (site, operator) = (world.site.as_ref().unwrap(), app.rollovers.operator());
+    let (site, operator) = (&world.site, app.rollovers.operator());
     let zone = Current::new(provider, app.rollovers.replica().keychain());
     let held = zone.client().unwrap();
     let begun = app.begin(rollover(&world, NEW)).await.unwrap();
@@ -399,7 +374,7 @@ async fn nothing_goes_back_to_a_token_that_may_be_deleted(database: Database) {
     let account = Account::with(&[(OLD, EVERYTHING), (NEW, EVERYTHING)]);
     let (world, _) = world_of(Arc::clone(&account)).await;
     let app = start(database, &world).await;
-    let (site, operator) = (world.site.as_ref().unwrap(), app.rollovers.operator());
+    let (site, operator) = (&world.site, app.rollovers.operator());
     site.gate.shut_for("DELETE /user/tokens");
     let begun = app.begin(rollover(&world, NEW)).await.unwrap();
     // Deleted, and not yet told.
@@ -428,7 +403,7 @@ async fn a_token_that_is_not_deleted_after_all_may_come_back(database: Database)
     let account = Account::with(&[(OLD, EVERYTHING), (NEW, &["ssl"])]);
     let (world, _) = world_of(Arc::clone(&account)).await;
     let app = start(database, &world).await;
-    let (site, operator) = (world.site.as_ref().unwrap(), app.rollovers.operator());
+    let (site, operator) = (&world.site, app.rollovers.operator());
     site.gate.shut_for("DELETE /user/tokens");
     let begun = app.begin(rollover(&world, NEW)).await.unwrap();
     site.gate.reached().await;

@@ -18,7 +18,7 @@ use breeze_rollover::{
 };
 use serde_json::json;
 
-use crate::site::{Site, World, limits, locked};
+use crate::site::{OF_HTTP, Site, World, limits, locked};
 
 pub const OLD: &str = "theoldkeyofthetests0123456789abcdef-11111111-22222222";
 pub const NEW: &str = "thenewkeyofthetests0123456789abcdef-11111111-22222222";
@@ -70,7 +70,8 @@ pub async fn world() -> World {
     let (site, known) = site().await;
     World {
         provider: provider(&site, "mg.example.test"),
-        site: Some(site),
+        site: Arc::new(site),
+        moods: OF_HTTP,
         variables: vec![("MAILGUN_API_KEY", OLD.to_owned())],
         new: NEW.to_owned(),
         unknown: |number| format!("anunknownkeyofthetests0123456789abcdef-{number}"),

@@ -2,7 +2,7 @@
 //! hot in use, and finished only when the old one has no power left.
 //!
 //! Providers that nobody can run are local servers that speak what is documented of them;
-//! S3, SMTP and TURN servers are real ones.
+//! S3, SMTP and TURN servers are real ones, processes of their own.
 
 #![cfg(feature = "api")]
 #![allow(clippy::unwrap_used, reason = "a test ends where it fails")]
@@ -12,6 +12,7 @@
 mod anthropic;
 mod api;
 mod cloudflare;
+mod killed;
 mod mailgun;
 mod promises;
 mod resend;

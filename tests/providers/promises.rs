@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use breeze_rollover::{
+    catalog::Secret,
     embed::Database,
     keyring::{KeyState, sources::Environment},
     operator::{Refusal, Request},
@@ -29,6 +30,7 @@ macro_rules! promises_of {
                 a_new_credential_takes_over_and_the_old_one_is_revoked,
                 a_hard_rollover_goes_to_its_end,
                 after_promotion_the_old_credential_comes_back,
+                a_provider_that_is_gone_before_the_end_keeps_its_own_rollover_and_no_other,
             );
         }
     )*};
@@ -40,7 +42,8 @@ macro_rules! promises_of {
     };
 }
 promises_of!(
-    anthropic, cloudflare, s3, resend, mailgun, twilio,
+    anthropic, cloudflare, resend, mailgun, twilio,
+    s3 [with managers_tests, "needs moto; tests/run installs it":],
     smtp [with smtp_tests, "needs aiosmtpd; tests/run installs it":]
 );
 
@@ -81,19 +84,9 @@ async fn a_value_that_the_provider_refuses_changes_nothing(database: Database, w
 }
 
 async fn a_provider_that_gives_no_good_answer_changes_nothing(database: Database, world: World) {
-    let Some(site) = &world.site else { return };
     let app = start(database, &world).await;
-    let moods = [
-        (Mood::Hanging, "no answer in time"),
-        (Mood::Nonsense, "something unexpected"),
-        (Mood::OtherJson, "something unexpected"),
-        (Mood::Endless, "more than 1048576 bytes"),
-        (Mood::Overloaded, "503"),
-        (Mood::Redirecting, "307"),
-        (Mood::Echoing, "[withheld]"),
-    ];
-    for (mood, words) in moods {
-        site.is(mood);
+    for &(mood, words) in world.moods {
+        world.site.is(mood);
         let begun = app.begin(rollover(&world, &world.new)).await.unwrap();
         let given_up = app.reaches(begun.id, Phase::Abandoned).await;
         let told = given_up.blocked_by.clone().unwrap();
@@ -101,7 +94,7 @@ async fn a_provider_that_gives_no_good_answer_changes_nothing(database: Database
         nothing_has_changed(&app, &world, Some(given_up)).await;
     }
     // The very value that was tried in vain is as good as before.
-    site.is(Mood::Well);
+    world.site.is(Mood::Well);
     let begun = app.begin(rollover(&world, &world.new)).await.unwrap();
     while app.rollover(begun.id).await.probed_at.is_none() {
         tokio::time::sleep(Duration::from_millis(10)).await;
@@ -162,7 +155,7 @@ async fn goes_to_its_end(database: Database, world: &World, mode: Mode) {
 async fn after_promotion_the_old_credential_comes_back(database: Database, world: World) {
     let app = start(database, &world).await;
     let secret = world.provider.secret();
-    let gate = world.site.as_ref().filter(|_| world.revokes).map(|site| &site.gate);
+    let gate = world.revokes.then(|| &world.site.gate);
     if let Some(gate) = gate {
         gate.shut_for("");
     }
@@ -201,6 +194,36 @@ fn assert_left_behind(ended: &Rollover) {
     assert_eq!(left["key"], ended.to_key.as_ref().unwrap().as_str(), "{report}");
     let by_hand = ended.secret.entry().revoked_by_hand;
     assert!(left["told"].as_str().unwrap().ends_with(by_hand), "{report}");
+}
+
+async fn a_provider_that_is_gone_before_the_end_keeps_its_own_rollover_and_no_other(
+    database: Database,
+    world: World,
+) {
+    let app = start(database, &world).await;
+    let operator = app.rollovers.operator();
+    // A request that goes on keeps it from being promoted, once it is proven.
+    let in_flight = app.rollovers.replica().keychain().load_full();
+    let begun = app.begin(rollover(&world, &world.new)).await.unwrap();
+    app.blocked(begun.id, "in flight").await;
+    assert!(app.rollover(begun.id).await.probed_at.is_some());
+    world.site.is(Mood::Hanging);
+    drop(in_flight);
+    app.blocked(begun.id, if world.revokes { "no answer in time" } else { "/revoked" }).await;
+    let secret = world.provider.secret();
+    assert_eq!(app.key_state(secret, &begun.from_key).await, KeyState::Retiring);
+
+    let other = Request { alongside: true, ..request(Secret::JwtSecret, Mode::Graceful) };
+    let other = app.begin(other).await.unwrap();
+    app.reaches(other.id, Phase::Retired).await;
+    assert_eq!(app.key_state(secret, &begun.from_key).await, KeyState::Retiring);
+
+    world.site.is(Mood::Well);
+    if !world.revokes {
+        operator.revoked(begun.id, Actor::System, "deleted in the console").await.unwrap();
+    }
+    let retired = app.reaches(begun.id, Phase::Retired).await;
+    assert_tells_no_secret(&world, &format!("{retired:?} {}", trail(&app).await));
 }
 
 /// The old credential is primary as before, and nobody tells a secret.

@@ -15,7 +15,7 @@ use breeze_rollover::{
 };
 use serde_json::{Value, json};
 
-use crate::site::{Mood, Site, World, limits, locked};
+use crate::site::{Mood, OF_HTTP, Site, World, limits, locked};
 
 pub const OLD: &str = "re_the_old_key_of_the_tests_0123456789";
 pub const NEW: &str = "re_the_new_key_of_the_tests_0123456789";
@@ -94,7 +94,8 @@ pub async fn world() -> World {
     let (site, known) = site().await;
     World {
         provider: provider(&site),
-        site: Some(site),
+        site: Arc::new(site),
+        moods: OF_HTTP,
         variables: vec![("RESEND_API_KEY", OLD.to_owned())],
         new: NEW.to_owned(),
         unknown: |number| format!("re_an_unknown_key_of_the_tests_{number}"),

@@ -25,6 +25,15 @@ on_both_databases!(
     sessions_are_told_where_to_meet_through_a_rollover,
 );
 
+mod by_smtp {
+    use super::{mails_go_by_smtp_through_a_rollover, on_both_databases};
+
+    on_both_databases!(
+        with smtp_tests, "needs aiosmtpd; tests/run installs it":
+        mails_go_by_smtp_through_a_rollover,
+    );
+}
+
 const TO: &str = "ann@example.test";
 
 fn mail(variables: Vec<(&'static str, String)>, way: &str) -> Vec<(&'static str, String)> {
@@ -41,7 +50,7 @@ async fn mails_go_by_resend_through_a_rollover(db: Db) {
     let traffic = api.traffic("/api/v1/mail/test", json!({ "to": TO }));
     traffic.goes_on_for(5).await;
     let id = api.begin("RESEND_API_KEY", Some(resend::NEW.to_owned())).await;
-    api.revoked_by_hand(&id, || locked(&known.keys).retain(|key| *key != resend::OLD)).await;
+    api.revoked_by_hand(&id, async || locked(&known.keys).retain(|key| *key != resend::OLD)).await;
     traffic.goes_on_for(5).await;
     traffic.none_failed().await;
     let keys: Vec<_> = locked(&known.taken).iter().map(|(key, ..)| key.clone()).collect();
@@ -60,7 +69,7 @@ async fn mails_go_by_mailgun_through_a_rollover(db: Db) {
     let traffic = api.traffic("/api/v1/mail/test", json!({ "to": TO }));
     traffic.goes_on_for(5).await;
     let id = api.begin("MAILGUN_API_KEY", Some(mailgun::NEW.to_owned())).await;
-    api.revoked_by_hand(&id, || locked(&known.keys).retain(|key| *key != mailgun::OLD)).await;
+    api.revoked_by_hand(&id, async || locked(&known.keys).retain(|key| *key != mailgun::OLD)).await;
     traffic.goes_on_for(5).await;
     traffic.none_failed().await;
     let keys: Vec<_> = locked(&known.taken).iter().map(|(key, _)| key.clone()).collect();
@@ -68,9 +77,7 @@ async fn mails_go_by_mailgun_through_a_rollover(db: Db) {
     api.end(&[mailgun::OLD, mailgun::NEW]).await;
 }
 
-#[tokio::test]
-#[cfg_attr(not(smtp_tests), ignore = "needs aiosmtpd; tests/run installs it")]
-async fn mails_go_by_smtp_through_a_rollover() {
+async fn mails_go_by_smtp_through_a_rollover(db: Db) {
     let server = smtp::Server::start("starttls").await;
     let variables = vec![
         ("SMTP_USER", smtp::OLD.0.to_owned()),
@@ -79,11 +86,11 @@ async fn mails_go_by_smtp_through_a_rollover() {
         ("SMTP_PORT", server.port.to_string()),
         ("BREEZE_TRUSTED_CA", server.certificate()),
     ];
-    let api = Api::start(Db::on_sqlite(), mail(variables, "smtp")).await;
+    let api = Api::start(db, mail(variables, "smtp")).await;
     let traffic = api.traffic("/api/v1/mail/test", json!({ "to": TO }));
     traffic.goes_on_for(3).await;
     let id = api.begin("SMTP_PASS", Some(smtp::value(smtp::NEW))).await;
-    api.revoked_by_hand(&id, || server.knows(&[smtp::NEW])).await;
+    api.revoked_by_hand(&id, async || server.knows(&[smtp::NEW])).await;
     traffic.goes_on_for(3).await;
     traffic.none_failed().await;
     let mails = server.mails();

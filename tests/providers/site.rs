@@ -17,7 +17,12 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use breeze_rollover::provider::{Limits, Provider};
-use tokio::{net::TcpListener, sync::Notify, task::JoinHandle};
+use futures_util::FutureExt;
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::Notify,
+    task::{JoinHandle, JoinSet},
+};
 
 /// How a provider answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,6 +37,8 @@ pub enum Mood {
     OtherJson,
     /// Without an end.
     Endless,
+    /// That it failed, when it has done what it was asked for.
+    Failing,
     /// That it has too much to do.
     Overloaded,
     /// That it should be asked elsewhere.
@@ -39,6 +46,18 @@ pub enum Mood {
     /// It refuses, and repeats what it was sent in doing so.
     Echoing,
 }
+
+/// The moods of an API, each with what is told of it.
+pub const OF_HTTP: &[(Mood, &str)] = &[
+    (Mood::Hanging, "no answer in time"),
+    (Mood::Nonsense, "something unexpected"),
+    (Mood::OtherJson, "something unexpected"),
+    (Mood::Endless, "more than 1048576 bytes"),
+    (Mood::Failing, "500"),
+    (Mood::Overloaded, "503"),
+    (Mood::Redirecting, "307"),
+    (Mood::Echoing, "[withheld]"),
+];
 
 /// One provider's API. It ends with this value.
 #[derive(Debug)]
@@ -61,6 +80,8 @@ pub struct Gate {
 impl Gate {
     /// Holds up requests to addresses with `part` in them.
     pub fn shut_for(&self, part: &str) {
+        // Whoever was held up before is forgotten.
+        self.reached.notified().now_or_never();
         *locked(&self.shut) = Some(part.to_owned());
     }
 
@@ -105,6 +126,29 @@ impl Site {
         self.calls.load(Ordering::Relaxed)
     }
 
+    /// A server of another protocol than HTTP: `speak` is what it does with a connection,
+    /// once the gate lets that pass.
+    pub async fn speaking<F>(speak: fn(TcpStream, Mood, u16) -> F, of: u16) -> Self
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let (mood, gate) = (Arc::new(Mutex::new(Mood::Well)), Arc::<Gate>::default());
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let address = listener.local_addr().unwrap().port().to_string();
+        let (moods, passes) = (Arc::clone(&mood), Arc::clone(&gate));
+        let server = tokio::spawn(async move {
+            let mut connections = JoinSet::new();
+            while let Ok((stream, _)) = listener.accept().await {
+                let (mood, gate) = (*locked(&moods), Arc::clone(&passes));
+                connections.spawn(async move {
+                    gate.pass("connection").await;
+                    speak(stream, mood, of).await;
+                });
+            }
+        });
+        Self { address, mood, gate, calls: Arc::default(), server }
+    }
+
     pub fn is(&self, mood: Mood) {
         *locked(&self.mood) = mood;
     }
@@ -130,6 +174,10 @@ async fn answer(
             // Done, and not yet told.
             gate.pass(&asked).await;
             answer
+        }
+        Mood::Failing => {
+            next.run(request).await;
+            StatusCode::INTERNAL_SERVER_ERROR.into_response()
         }
         Mood::Hanging => std::future::pending().await,
         Mood::Nonsense => "<html><body>Welcome!</body></html>".into_response(),
@@ -169,7 +217,9 @@ pub fn limits() -> Limits {
 /// A provider, and what its credentials are.
 pub struct World {
     pub provider: Arc<dyn Provider>,
-    pub site: Option<Site>,
+    pub site: Arc<Site>,
+    /// The moods that it may be in, each with what is told of it.
+    pub moods: &'static [(Mood, &'static str)],
     /// What the environment holds: the old credential.
     pub variables: Vec<(&'static str, String)>,
     /// Another that the provider knows.

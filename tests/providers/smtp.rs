@@ -10,20 +10,68 @@ use breeze_rollover::{
     },
 };
 
-use crate::site::{World, limits};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional},
+    net::TcpStream,
+};
+
+use crate::site::{Mood, Site, World, limits};
 pub use crate::support::smtp::{NEW, OLD, Server, value};
 
-fn provider(server: &Server, encrypted: Encrypted, trust: &Trust) -> Arc<Smtp> {
+fn provider(port: u16, encrypted: Encrypted, trust: &Trust) -> Arc<Smtp> {
     let from = "Breeze <breeze@example.test>".parse().unwrap();
-    Arc::new(Smtp::new("localhost", server.port, encrypted, from, trust, limits()).unwrap())
+    Arc::new(Smtp::new("localhost", port, encrypted, from, trust, limits()).unwrap())
+}
+
+/// The moods of a mail server. Whom it refuses, it tells what it was sent, in every mood.
+const OF_SMTP: &[(Mood, &str)] = &[
+    (Mood::Hanging, "no answer in time"),
+    (Mood::Nonsense, "something unexpected"),
+    (Mood::OtherJson, "something unexpected"),
+    (Mood::Endless, "too large"),
+    (Mood::Failing, "451"),
+    (Mood::Overloaded, "421"),
+    (Mood::Redirecting, "something unexpected"),
+];
+
+/// What a mail server in this mood does with a connection; the one at `port` when it is well.
+async fn speak(mut near: TcpStream, mood: Mood, port: u16) {
+    let said = match mood {
+        Mood::Well | Mood::Echoing => {
+            let mut far = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+            return drop(copy_bidirectional(&mut near, &mut far).await);
+        }
+        Mood::Hanging => return std::future::pending().await,
+        Mood::Nonsense => "<html><body>Welcome!</body></html>\r\n",
+        Mood::OtherJson => "{\"hello\": [1, 2]}\r\n",
+        Mood::Failing => "451 4.3.0 it failed\r\n",
+        Mood::Overloaded => "421 4.3.2 too much to do\r\n",
+        // Elsewhere: what a server of the web says.
+        Mood::Redirecting => "HTTP/1.1 307 Temporary Redirect\r\nLocation: /elsewhere\r\n\r\n",
+        Mood::Endless => {
+            let line = format!("220-{}\r\n", "and more ".repeat(100));
+            while near.write_all(line.as_bytes()).await.is_ok() {}
+            return;
+        }
+    };
+    near.write_all(said.as_bytes()).await.ok();
+    // Until the other side has read it, and gone.
+    near.read_to_end(&mut vec![]).await.ok();
+}
+
+/// The server, behind its moods.
+pub async fn site(server: &Server) -> Site {
+    Site::speaking(speak, server.port).await
 }
 
 pub async fn world() -> World {
     let server = Server::start("starttls").await;
     let trust = Trust::public().and_pem(server.certificate().as_bytes()).unwrap();
+    let site = site(&server).await;
     World {
-        provider: provider(&server, Encrypted::StartTls, &trust),
-        site: None,
+        provider: provider(site.address.parse().unwrap(), Encrypted::StartTls, &trust),
+        site: Arc::new(site),
+        moods: OF_SMTP,
         variables: [("SMTP_USER", OLD.0), ("SMTP_PASS", OLD.1)]
             .map(|(name, text)| (name, text.to_owned()))
             .into(),
@@ -45,11 +93,11 @@ fn pair(pair: (&str, &str)) -> Material {
 async fn a_password_goes_to_no_server_that_cannot_prove_its_name() {
     for (encrypted, how) in [("starttls", Encrypted::StartTls), ("at-once", Encrypted::AtOnce)] {
         let server = Server::start(encrypted).await;
-        let unknown = provider(&server, how, &Trust::public()).probe(&pair(OLD)).await;
+        let unknown = provider(server.port, how, &Trust::public()).probe(&pair(OLD)).await;
         let Err(ProviderError::Unreachable(said)) = unknown else { panic!("{unknown:?}") };
         assert!(said.contains("certificate"), "{said}");
         let trust = Trust::public().and_pem(server.certificate().as_bytes()).unwrap();
-        let shown = provider(&server, how, &trust).probe(&pair(OLD)).await.unwrap();
+        let shown = provider(server.port, how, &trust).probe(&pair(OLD)).await.unwrap();
         assert_eq!(shown, "the server took the password, over TLS");
     }
 }
@@ -57,7 +105,6 @@ async fn a_password_goes_to_no_server_that_cannot_prove_its_name() {
 #[tokio::test]
 #[cfg_attr(not(smtp_tests), ignore = "needs aiosmtpd; tests/run installs it")]
 async fn a_server_without_tls_or_without_words_gets_no_password() {
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
     for (greeting, capabilities) in
         [("220 plain\r\n", "250-plain\r\n250 AUTH PLAIN LOGIN\r\n"), ("hello!\r\n", ""), ("", "")]
     {

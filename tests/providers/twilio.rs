@@ -2,7 +2,10 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU32, Ordering},
+    },
 };
 
 use axum::{
@@ -17,19 +20,20 @@ use breeze_rollover::{
     operator::Request,
     provider::{Trust, twilio::Twilio},
     rollover::Phase,
+    store::Actor,
 };
 use serde_json::json;
 
 use crate::{
     promises::{rollover, start},
-    site::{Site, World, limits, locked},
+    site::{OF_HTTP, Site, World, limits, locked},
     support::app::on_both_databases,
 };
 
 pub const SID: &str = "AC0123456789abcdef0123456789abcdef";
 pub const OLD: &str = "0000000001dc0dec0dec0dec0dec0dec";
 pub const NEW: &str = "0000000002dc0dec0dec0dec0dec0dec";
-const MADE: &str = "0000000003dc0dec0dec0dec0dec0dec";
+pub const MADE: &str = "0000000003dc0dec0dec0dec0dec0dec";
 
 pub fn value(token: &str) -> String {
     json!({ "TWILIO_ACCOUNT_SID": SID, "TWILIO_AUTH_TOKEN": token }).to_string()
@@ -41,6 +45,7 @@ pub struct Account {
     pub primary: Mutex<String>,
     pub secondary: Mutex<Option<String>>,
     pub sent: Mutex<Vec<(String, BTreeMap<String, String>)>>,
+    made: AtomicU32,
 }
 
 fn error(status: u16, code: u32, message: &str) -> Response {
@@ -66,6 +71,7 @@ pub async fn site(secondary: Option<&str>) -> (Site, Arc<Account>) {
         primary: Mutex::new(OLD.to_owned()),
         secondary: Mutex::new(secondary.map(str::to_owned)),
         sent: Mutex::default(),
+        made: AtomicU32::default(),
     });
     let router = Router::new()
         .route("/2010-04-01/Accounts/{file}", get(read))
@@ -111,8 +117,11 @@ async fn secondary_token(State(account): Known, headers: HeaderMap) -> Response 
     if secondary.is_some() {
         return error(400, 20001, "there is a secondary token already");
     }
-    *secondary = Some(MADE.to_owned());
-    let body = json!({ "account_sid": SID, "secondary_auth_token": MADE });
+    // The first is `MADE`, and no two are the same.
+    let number = account.made.fetch_add(1, Ordering::Relaxed);
+    let made = format!("{:010}{}", number + 3, &MADE[10..]);
+    let body = json!({ "account_sid": SID, "secondary_auth_token": made });
+    *secondary = Some(made);
     (StatusCode::CREATED, Json(body)).into_response()
 }
 
@@ -141,7 +150,8 @@ fn world_on(site: Site, account: Arc<Account>) -> World {
         malformed: "0123456789abcdef0123456789abcdef",
         secrets: [OLD, NEW, MADE, "ffffffffffffffffffffffff"].map(str::to_owned).into(),
         revokes: true,
-        site: Some(site),
+        site: Arc::new(site),
+        moods: OF_HTTP,
         kept: Box::new(account),
     }
 }
@@ -154,6 +164,7 @@ pub async fn world() -> World {
 on_both_databases!(
     a_secondary_token_is_made_and_promoting_it_ends_the_old_one,
     a_secondary_token_of_somebody_else_is_left_alone,
+    a_token_that_a_rollover_has_left_is_told_of_and_gone_once_it_is_deleted,
 );
 
 async fn a_secondary_token_is_made_and_promoting_it_ends_the_old_one(database: Database) {
@@ -172,6 +183,34 @@ async fn a_secondary_token_of_somebody_else_is_left_alone(database: Database) {
     let app = start(database, &world).await;
     let begun = app.begin(Request { value: None, ..rollover(&world, NEW) }).await.unwrap();
     let refused = app.reaches(begun.id, Phase::Refused).await;
-    assert!(refused.blocked_by.unwrap().contains("hand it in as `value`"));
+    assert!(refused.blocked_by.unwrap().contains("hand that in as `value`"));
     assert_eq!(locked(&account.secondary).as_deref(), Some(NEW));
+}
+
+async fn a_token_that_a_rollover_has_left_is_told_of_and_gone_once_it_is_deleted(
+    database: Database,
+) {
+    let (site, account) = site(None).await;
+    let world = world_on(site, Arc::clone(&account));
+    let app = start(database, &world).await;
+    let without_value = || Request { value: None, ..rollover(&world, NEW) };
+    // Made, and not promoted for as long as this request goes on.
+    let in_flight = app.rollovers.replica().keychain().load_full();
+    let begun = app.begin(without_value()).await.unwrap();
+    app.blocked(begun.id, "in flight").await;
+    let operator = app.rollovers.operator();
+    operator.roll_back(begun.id, Actor::System, "not today").await.unwrap();
+    drop(in_flight);
+    app.reaches(begun.id, Phase::Abandoned).await;
+    assert_eq!(locked(&account.secondary).as_deref(), Some(MADE));
+
+    let begun = app.begin(without_value()).await.unwrap();
+    let refused = app.reaches(begun.id, Phase::Refused).await;
+    let told = refused.blocked_by.unwrap();
+    assert!(told.contains("delete it (DELETE /v1/AuthTokens/Secondary"), "{told}");
+    assert_eq!(*locked(&account.primary), OLD, "the old one works on");
+    *locked(&account.secondary) = None;
+    let begun = app.begin(without_value()).await.unwrap();
+    app.reaches(begun.id, Phase::Retired).await;
+    assert!(![OLD, MADE].contains(&locked(&account.primary).as_str()));
 }

@@ -19,6 +19,8 @@ pub mod double;
 #[cfg(feature = "api")]
 pub mod halt;
 pub mod http;
+#[cfg(feature = "api")]
+pub mod moto;
 #[cfg(feature = "postgres")]
 pub mod postgres;
 #[cfg(feature = "redis")]

@@ -24,6 +24,9 @@ def known(server, session, envelope, mechanism, auth):
         user, password = auth.login.decode(), auth.password.decode()
         if users.get(user) == password:
             return AuthResult(success=True, auth_data=user)
+        # As some do: it repeats what it was sent.
+        told = f"535 5.7.8 nobody is {user} with {password}"
+        return AuthResult(success=False, handled=False, message=told)
     return AuthResult(success=False, handled=False)
 
 

@@ -14,6 +14,7 @@
 //! | `TURN_HOST`, `TURN_PORT`, `TURN_CREDENTIAL_TTL_SECONDS` | remote sessions; STUN alone without a host |
 //! | `DASHBOARD_URL` | what mails link to |
 //! | `S3_ENDPOINT`, `S3_BUCKET`, `S3_REGION`, `S3_VIRTUAL_HOST` | files; none without a bucket |
+//! | `S3_TRANSFER_SECONDS` | how long a file may be on its way |
 
 use std::{str::FromStr, sync::Arc};
 
@@ -87,7 +88,11 @@ fn files(reader: &mut Reader<'_>, trust: &Trust) -> Option<Arc<S3>> {
     let style = if reader.flag("S3_VIRTUAL_HOST") { Style::Host } else { Style::Path };
     let bucket = reader.text("S3_BUCKET")?;
     let s3 = S3::new(address, trust, Limits::default(), region, bucket, style);
-    told(reader, "S3_BUCKET", s3).map(Arc::new)
+    let s3 = told(reader, "S3_BUCKET", s3)?;
+    Some(Arc::new(match reader.seconds("S3_TRANSFER_SECONDS") {
+        Some(longest) => s3.transfers_within(longest),
+        None => s3,
+    }))
 }
 
 fn from(reader: &mut Reader<'_>) -> Option<MailFrom> {

@@ -14,8 +14,8 @@ use crate::{
     state::App,
 };
 
-/// The most tokens of one reply.
-const MOST_TOKENS: u32 = 4096;
+/// The most tokens of one reply: what there is the time for before a request ends.
+const MOST_TOKENS: u32 = 1024;
 
 pub(super) fn routes() -> Router<App> {
     Router::new().route("/assistant/messages", post(say))
@@ -38,7 +38,7 @@ async fn say(
     if body.content.trim().is_empty() {
         return Err(Problem::unprocessable("content must not be empty"));
     }
-    let max_tokens = body.max_tokens.unwrap_or(1024).clamp(1, MOST_TOKENS);
+    let max_tokens = body.max_tokens.unwrap_or(MOST_TOKENS).clamp(1, MOST_TOKENS);
     let content = body.content.as_str();
     let ask =
         |assistant: Held<Assistant>| async move { assistant.reply(content, max_tokens).await };

@@ -2,7 +2,9 @@
 //!
 //! 1. A file is found by callers of the organization that sent it, and by nobody else;
 //!    those of system scope have files of their own.
-//! 2. A transfer holds the client that it began with to its end.
+//! 2. A file on its way to a caller finishes on the credential that it began with, whose
+//!    rollover waits for it; rollovers of other secrets do not.
+//! 3. It ends, also where the caller has stopped reading.
 
 use axum::{
     Json, Router,
@@ -13,9 +15,8 @@ use axum::{
 };
 use breeze_rollover::{
     problem::Problem,
-    provider::{Held, Unavailable, s3::Files},
+    provider::{Current, Unavailable, s3::S3},
 };
-use futures_util::StreamExt;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde_json::{Value, json};
 
@@ -42,13 +43,13 @@ async fn send(
     let (id, length) = (RowId::new(), length(request.headers())?);
     let kind = request.headers().get(header::CONTENT_TYPE).cloned();
     let content = reqwest::Body::wrap_stream(request.into_body().into_data_stream());
-    let files = files(&app)?;
+    let files = files(&app)?.client().map_err(storage)?;
     files.put(&key(caller, id)?, length, kind, content).await.map_err(storage)?;
     Ok((StatusCode::CREATED, Json(json!({ "id": id.to_string(), "size": length }))))
 }
 
 async fn fetch(State(app): State<App>, caller: Caller, Id(id): Id) -> Result<Response, Problem> {
-    let files = files(&app)?;
+    let files = files(&app)?.for_transfer().map_err(storage)?;
     let file = files.get(&key(caller, id)?).await.map_err(storage)?.ok_or_else(none)?;
     let mut response = Response::new(Body::empty());
     let headers = response.headers_mut();
@@ -60,24 +61,19 @@ async fn fetch(State(app): State<App>, caller: Caller, Id(id): Id) -> Result<Res
     // Whatever was sent: no browser takes it for a page of this API.
     headers.insert(header::CONTENT_DISPOSITION, HeaderValue::from_static("attachment"));
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    let content = file.content().map(move |part| {
-        let _in_flight = &files;
-        part
-    });
-    *response.body_mut() = Body::from_stream(content);
+    *response.body_mut() = Body::from_stream(file.content(files));
     Ok(response)
 }
 
 async fn remove(State(app): State<App>, caller: Caller, Id(id): Id) -> Result<StatusCode, Problem> {
-    let (files, key) = (files(&app)?, key(caller, id)?);
+    let (files, key) = (files(&app)?.client().map_err(storage)?, key(caller, id)?);
     files.get(&key).await.map_err(storage)?.ok_or_else(none)?;
     files.delete(&key).await.map_err(storage)?;
     Ok(StatusCode::NO_CONTENT)
 }
 
-fn files(app: &App) -> Result<Held<Files>, Problem> {
-    let files = set_up(app.outside.files.as_ref(), "S3_BUCKET")?;
-    files.client().map_err(failed("the file storage"))
+fn files(app: &App) -> Result<&Current<S3>, Problem> {
+    set_up(app.outside.files.as_ref(), "S3_BUCKET")
 }
 
 fn storage(error: impl Into<Unavailable>) -> Problem {
