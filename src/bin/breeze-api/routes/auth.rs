@@ -97,9 +97,7 @@ async fn login(
     columns: Columns,
     Json(body): Json<Login>,
 ) -> Result<Response, Problem> {
-    if body.mfa_code.is_some() && body.recovery_code.is_some() {
-        return Err(Problem::unprocessable("send mfaCode or recoveryCode, not both"));
-    }
+    let codes = Codes::one_of(body.mfa_code, body.recovery_code)?;
     let now = app.clock.now();
     app.limits.may_log_in(&body.email, now).await?;
     let user = app.data.user_by_email(body.email.trim()).await?;
@@ -109,21 +107,49 @@ async fn login(
         app.limits.login_failed(&body.email, now).await;
         return Err(denied("invalid_credentials", "the address or the password is wrong"));
     };
-    let keychain = columns.0.keychain();
-    let passed = match &body.recovery_code {
-        Some(code) => recovery_codes::pass(&app, keychain, &user, code).await,
-        None => second_factor(&app, &columns, &user, body.mfa_code.as_deref()).await,
-    };
-    let mfa = match passed {
-        Ok(mfa) => mfa,
-        Err(refused) => {
-            if body.mfa_code.is_some() || body.recovery_code.is_some() {
-                app.limits.login_failed(&body.email, now).await;
-            }
-            return Err(refused);
-        }
-    };
+    let mfa = pass(&app, &columns, &user, &codes).await?;
     begin_session(&app, &columns, user, mfa).await
+}
+
+/// What was sent to prove a second factor with, if anything.
+pub(super) enum Codes {
+    Nothing,
+    OneTime(String),
+    Recovery(SecretString),
+}
+
+impl Codes {
+    pub(super) fn one_of(
+        mfa_code: Option<String>,
+        recovery_code: Option<SecretString>,
+    ) -> Result<Self, Problem> {
+        match (mfa_code, recovery_code) {
+            (None, None) => Ok(Self::Nothing),
+            (Some(code), None) => Ok(Self::OneTime(code)),
+            (None, Some(code)) => Ok(Self::Recovery(code)),
+            _ => Err(Problem::unprocessable("send mfaCode or recoveryCode, not both")),
+        }
+    }
+}
+
+/// Whether `user` passed MFA with `codes`: not, when they are not enrolled. A wrong code is
+/// a failed login of theirs.
+pub(super) async fn pass(
+    app: &App,
+    columns: &Columns,
+    user: &User,
+    codes: &Codes,
+) -> Result<bool, Problem> {
+    let passed = match codes {
+        Codes::Nothing => return second_factor(app, columns, user, None).await,
+        Codes::OneTime(code) => second_factor(app, columns, user, Some(code)).await,
+        Codes::Recovery(code) => recovery_codes::pass(app, columns.0.keychain(), user, code).await,
+    };
+    if passed.is_err() {
+        let account = user.email.as_deref().unwrap_or_default();
+        app.limits.login_failed(account, app.clock.now()).await;
+    }
+    passed
 }
 
 /// A session of `user` that begins now.
