@@ -54,8 +54,11 @@ async fn a_sign_on_that_began_before_a_promotion_finishes_after_it_on_another_re
 }
 
 /// How long a sign-on may take, and how long each takes here.
-const LIFETIME: Duration = Duration::from_secs(8);
-const AWAY: Duration = Duration::from_secs(3);
+const LIFETIME: Duration = Duration::from_secs(12);
+const AWAY: Duration = Duration::from_secs(2);
+
+/// How many are away at a time: what they are finished in is short of their lifetime.
+const MANY: usize = 16;
 
 async fn sign_ons_go_on_through_a_graceful_rollover(db: Db) {
     let seconds = LIFETIME.as_secs().to_string();
@@ -75,19 +78,21 @@ async fn sign_ons_go_on_through_a_graceful_rollover(db: Db) {
         let (mut away, mut finished) = (VecDeque::new(), [0, 0]);
         while !is_over.get() {
             for (here, there) in [(one, other), (other, one)] {
-                away.push_back((Instant::now(), there, company.begin(here).await));
-                let is_due = away.front().is_some_and(|(since, ..)| since.elapsed() >= AWAY);
-                if is_due && let Some((_, there, sign_on)) = away.pop_front() {
-                    finish(&company, &sign_on, there).await;
-                    finished[usize::from(is_of_before(&sign_on))] += 1;
+                if away.len() < MANY {
+                    away.push_back((Instant::now(), there, company.begin(here).await));
                 }
             }
-            sleep(Duration::from_millis(50)).await;
+            let is_due = away.front().is_some_and(|(since, ..)| since.elapsed() >= AWAY);
+            if is_due && let Some((_, there, sign_on)) = away.pop_front() {
+                finish(&company, &sign_on, there).await;
+                finished[usize::from(is_of_before(&sign_on))] += 1;
+            }
+            sleep(Duration::from_millis(20)).await;
         }
         finished
     };
     let ((), [after, before]) = tokio::join!(rollover, traffic);
-    assert!(before > 10 && after > 10, "{before} of the old key's, {after} of the new one's");
+    assert!(before >= 10 && after >= 10, "{before} of the old key's, {after} of the new one's");
 }
 
 async fn a_hard_rollover_ends_sign_ons_on_their_way_and_new_ones_work(db: Db) {
