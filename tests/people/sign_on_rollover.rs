@@ -58,7 +58,7 @@ const LIFETIME: Duration = Duration::from_secs(12);
 const AWAY: Duration = Duration::from_secs(2);
 
 /// How many are away at a time: what they are finished in is short of their lifetime.
-const MANY: usize = 16;
+const MANY: usize = 4;
 
 async fn sign_ons_go_on_through_a_graceful_rollover(db: Db) {
     let seconds = LIFETIME.as_secs().to_string();
@@ -83,8 +83,12 @@ async fn sign_ons_go_on_through_a_graceful_rollover(db: Db) {
                 }
             }
             let is_due = away.front().is_some_and(|(since, ..)| since.elapsed() >= AWAY);
-            if is_due && let Some((_, there, sign_on)) = away.pop_front() {
-                finish(&company, &sign_on, there).await;
+            if is_due && let Some((since, there, sign_on)) = away.pop_front() {
+                let back = company.comes_back(&sign_on, "ann").await;
+                let answer = sign_on.browser.at(there).get(&back).await;
+                let (took, old) = (since.elapsed(), is_of_before(&sign_on));
+                let told = answer.body.escape_ascii();
+                assert_eq!(answer.status, 200, "after {took:?}, of the old key: {old}: {told}");
                 finished[usize::from(is_of_before(&sign_on))] += 1;
             }
             sleep(Duration::from_millis(20)).await;
@@ -92,7 +96,7 @@ async fn sign_ons_go_on_through_a_graceful_rollover(db: Db) {
         finished
     };
     let ((), [after, before]) = tokio::join!(rollover, traffic);
-    assert!(before >= 10 && after >= 10, "{before} of the old key's, {after} of the new one's");
+    assert!(before >= 4 && after >= 4, "{before} of the old key's, {after} of the new one's");
 }
 
 async fn a_hard_rollover_ends_sign_ons_on_their_way_and_new_ones_work(db: Db) {
