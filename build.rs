@@ -6,8 +6,17 @@
 //! nothing. The others are started by the tests themselves.
 
 /// `tests/run` sets each of them.
-const PROGRAMS: [&str; 8] =
-    ["postgres", "pgbouncer", "redis", "smtp", "turn", "prometheus", "oathtool", "managers"];
+const PROGRAMS: [&str; 9] = [
+    "postgres",
+    "pgbouncer",
+    "redis",
+    "smtp",
+    "turn",
+    "prometheus",
+    "oathtool",
+    "managers",
+    "openid",
+];
 
 fn main() {
     // The migrations are embedded.

@@ -212,7 +212,8 @@ pub const CATALOG: &[Entry] = &[
         test_value: Some("test-only-secret-encryption-key"),
         protects: "the sealed columns of the registry",
         interval: days(365),
-        hard_disruption: "a value that is not yet rewrapped cannot be read until it is",
+        hard_disruption: "a value that is not yet rewrapped cannot be read until it is, and a \
+                          sign-on elsewhere that is on its way begins anew",
         drains_when: "the census finds nothing under the old key on any registered column",
         min_length: 16,
         related: &[Secret::MfaEncryptionKey],

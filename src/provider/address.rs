@@ -32,14 +32,7 @@ impl FromStr for Address {
     type Err = UnfitAddress;
 
     fn from_str(text: &str) -> Result<Self, UnfitAddress> {
-        let url = Url::parse(text).map_err(|_| UnfitAddress::NotAnAddress)?;
-        let Some(host) = url.host_str() else { return Err(UnfitAddress::NotAnAddress) };
-        match url.scheme() {
-            "https" => {}
-            "http" if is_on_this_machine(host) => {}
-            "http" => return Err(UnfitAddress::InTheClear),
-            _ => return Err(UnfitAddress::NotAnAddress),
-        }
+        let url = guarded(text)?;
         let is_bare = url.username().is_empty()
             && url.password().is_none()
             && url.query().is_none()
@@ -51,6 +44,18 @@ impl FromStr for Address {
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
+    }
+}
+
+/// An address that a credential may go to, whatever else it holds.
+pub(super) fn guarded(text: &str) -> Result<Url, UnfitAddress> {
+    let url = Url::parse(text).map_err(|_| UnfitAddress::NotAnAddress)?;
+    let Some(host) = url.host_str() else { return Err(UnfitAddress::NotAnAddress) };
+    match url.scheme() {
+        "https" => Ok(url),
+        "http" if is_on_this_machine(host) => Ok(url),
+        "http" => Err(UnfitAddress::InTheClear),
+        _ => Err(UnfitAddress::NotAnAddress),
     }
 }
 

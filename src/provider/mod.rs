@@ -10,7 +10,8 @@
 //!
 //! The providers of the rotation guide are here too, with feature `providers`: each
 //! makes a client of a credential ([`Connect`]), and [`Current`] lends the client of the
-//! current primary for one operation.
+//! current primary for one operation. [`openid`] is for providers that people sign on at,
+//! whose credentials are in the application's own columns.
 
 #[cfg(feature = "client")]
 #[cfg_attr(not(feature = "providers"), allow(dead_code, reason = "what providers call"))]
@@ -28,6 +29,8 @@ pub(crate) mod http;
 pub mod mail;
 #[cfg(feature = "providers")]
 pub mod mailgun;
+#[cfg(feature = "providers")]
+pub mod openid;
 #[cfg(feature = "providers")]
 mod parts;
 #[cfg(feature = "client")]

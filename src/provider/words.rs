@@ -48,7 +48,8 @@ impl Withheld {
     }
 }
 
-fn escaped(part: &str) -> String {
+/// `part` as a form has it.
+pub(super) fn escaped(part: &str) -> String {
     let mut url = Url::parse("http://x/").expect("an address");
     url.query_pairs_mut().append_key_only(part);
     url.query().unwrap_or_default().to_owned()

@@ -33,6 +33,11 @@ impl Browser {
         Self { client: client.clone(), jar: BTreeMap::new() }
     }
 
+    /// The same browser, which a load balancer leads to another replica.
+    pub fn at(&self, client: &Client) -> Self {
+        Self { client: client.clone(), jar: self.jar.clone() }
+    }
+
     /// The value of a cookie that it keeps.
     pub fn cookie(&self, name: &str) -> Option<&str> {
         self.jar.get(name).map(|kept| kept.value.as_str())

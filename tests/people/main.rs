@@ -8,6 +8,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod idp;
 mod jar;
 mod outlived;
 mod person;
@@ -16,3 +17,6 @@ mod recovery_reissue;
 mod recovery_rollover;
 mod replicas;
 mod sessions;
+mod sign_on;
+mod sign_on_refused;
+mod sign_on_rollover;

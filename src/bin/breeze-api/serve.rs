@@ -77,6 +77,10 @@ pub(crate) async fn run(sources: Sources, serve: Serve) -> anyhow::Result<()> {
         .worker(WorkerSettings { range_lease: settings.lease * 2 / 3, ..Default::default() })
         .longest(Secret::TurnSecret, settings.outside.relay.ttl)
         .longest(Secret::SessionSecret, settings.lifetimes.refresh);
+    // Where nobody signs on elsewhere, no rollover waits for those who do.
+    if let Some(sign_ons) = &settings.outside.sign_ons {
+        setup = setup.longest(Secret::AppEncryptionKey, sign_ons.lifetime);
+    }
     if let Some(to) = &settings.schedule_mail {
         setup = setup.notify(Arc::new(Mailed::new(settings.outside.clone(), to.clone())));
     }

@@ -15,6 +15,7 @@ mod id;
 mod mfa;
 mod postgres;
 mod recovery_codes;
+mod sign_ons;
 mod sqlite;
 
 use std::{fmt, sync::Arc};
@@ -42,6 +43,7 @@ pub(crate) use mfa::{Factors, MfaOffer, NewFactor};
 pub(crate) use recovery_codes::{
     RecoveryCodeSets, RecoveryCodes, RecoveryNotice, Standing, current_peppers,
 };
+pub(crate) use sign_ons::{SignOn, SignOns};
 
 /// Every sealed column: Breeze's own, and that of seeds that are offered.
 pub(crate) fn registry() -> Registry {
@@ -69,6 +71,7 @@ pub(crate) trait Data:
     Users
     + RefreshTokens
     + SsoProviders
+    + SignOns
     + Webhooks
     + DiscoveryProfiles
     + TenantVariables

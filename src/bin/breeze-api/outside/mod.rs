@@ -15,8 +15,8 @@ use breeze_rollover::{
     embed::Setup,
     keyring::KeychainHandle,
     provider::{
-        Connect, Current, Provider, anthropic::Anthropic, cloudflare::Cloudflare, mailgun::Mailgun,
-        resend::Resend, s3::S3, smtp::Smtp, twilio::Twilio,
+        Address, Connect, Current, Provider, anthropic::Anthropic, cloudflare::Cloudflare,
+        mailgun::Mailgun, openid::OpenId, resend::Resend, s3::S3, smtp::Smtp, twilio::Twilio,
     },
 };
 
@@ -33,6 +33,16 @@ pub(crate) struct Relay {
     pub(crate) ttl: Duration,
 }
 
+/// How people sign on at the providers of their organizations.
+#[derive(Debug, Clone)]
+pub(crate) struct SignOns {
+    pub(crate) openid: OpenId,
+    /// Where browsers come back to.
+    pub(crate) callback: Address,
+    /// How long one may take.
+    pub(crate) lifetime: Duration,
+}
+
 /// The providers that this process is set up with.
 #[derive(Debug, Clone)]
 pub(crate) struct Outside {
@@ -46,6 +56,8 @@ pub(crate) struct Outside {
     way: Option<Way>,
     sms: Option<Arc<Twilio>>,
     pub(crate) relay: Relay,
+    /// None: nobody signs on elsewhere.
+    pub(crate) sign_ons: Option<SignOns>,
     dashboard: String,
 }
 
@@ -58,6 +70,7 @@ pub(crate) struct Clients {
     pub(crate) post: Option<Post>,
     pub(crate) sms: Option<Current<Twilio>>,
     pub(crate) relay: Relay,
+    pub(crate) sign_ons: Option<SignOns>,
     /// Where people use the API: what mails link to.
     pub(crate) dashboard: String,
 }
@@ -106,6 +119,7 @@ impl Outside {
             post,
             sms: current(self.sms, keychain),
             relay: self.relay,
+            sign_ons: self.sign_ons,
             dashboard: self.dashboard,
         }
     }

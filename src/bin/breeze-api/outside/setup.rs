@@ -12,32 +12,46 @@
 //! | `MAILGUN_API_URL`, `MAILGUN_DOMAIN` | Mailgun; none without a domain |
 //! | `TWILIO_API_URL`, `TWILIO_ACCOUNTS_URL`, `TWILIO_FROM` | SMS; none without a number |
 //! | `TURN_HOST`, `TURN_PORT`, `TURN_CREDENTIAL_TTL_SECONDS` | remote sessions; STUN alone without a host |
+//! | `SSO_CALLBACK_URL`, `SSO_STATE_TTL_SECONDS` | sign-ons at OpenID providers; none without an address to come back to |
 //! | `DASHBOARD_URL` | what mails link to |
 //! | `S3_ENDPOINT`, `S3_BUCKET`, `S3_REGION`, `S3_VIRTUAL_HOST` | files; none without a bucket |
 //! | `S3_TRANSFER_SECONDS` | how long a file may be on its way |
 
-use std::{str::FromStr, sync::Arc};
+use std::{str::FromStr, sync::Arc, time::Duration};
 
-use breeze_rollover::provider::{
-    Address, Limits, Trust,
-    anthropic::Anthropic,
-    cloudflare::Cloudflare,
-    mail::MailFrom,
-    mailgun::Mailgun,
-    resend::Resend,
-    s3::{S3, Style},
-    smtp::{Encrypted, Smtp},
-    turn,
-    twilio::Twilio,
+use breeze_rollover::{
+    digest::state,
+    keyring::sources::Strictness,
+    provider::{
+        Address, Limits, Trust,
+        anthropic::Anthropic,
+        cloudflare::Cloudflare,
+        mail::MailFrom,
+        mailgun::Mailgun,
+        openid::OpenId,
+        resend::Resend,
+        s3::{S3, Style},
+        smtp::{Encrypted, Smtp},
+        turn,
+        twilio::Twilio,
+    },
 };
 
-use super::{Outside, Relay, Way};
+use super::{Outside, Relay, SignOns, Way};
 use crate::settings::{Reader, TRUSTED_CA};
 
 /// Breeze's own, in development.
 const DASHBOARD: &str = "http://localhost:4321";
 
 const PORT: &str = "a port such as 587";
+
+/// A person waits, for three calls, within one request.
+const PROMPT: Limits = Limits {
+    connect: Duration::from_secs(2),
+    answer: Duration::from_secs(4),
+    tries: 2,
+    wait: Duration::from_millis(200),
+};
 
 /// The model that the assistant uses.
 const MODEL: &str = "claude-sonnet-4-5";
@@ -59,6 +73,7 @@ impl Outside {
             way: reader.parsed("MAIL_PROVIDER", "smtp, resend or mailgun").or(usual),
             sms: sms(reader, trust),
             relay: relay(reader),
+            sign_ons: sign_ons(reader, trust),
             dashboard: reader.text("DASHBOARD_URL").unwrap_or_else(|| DASHBOARD.to_owned()),
         }
     }
@@ -137,6 +152,21 @@ fn relay(reader: &mut Reader<'_>) -> Relay {
         port: reader.parsed("TURN_PORT", PORT).unwrap_or(3478),
         ttl: turn::lifetime(&ttl),
     }
+}
+
+fn sign_ons(reader: &mut Reader<'_>, trust: &Trust) -> Option<SignOns> {
+    let lifetime = reader.seconds("SSO_STATE_TTL_SECONDS").unwrap_or(state::LIFETIME);
+    let text = reader.text("SSO_CALLBACK_URL")?;
+    let callback: Address = told(reader, "SSO_CALLBACK_URL", text.parse())?;
+    if !text.ends_with(state::SSO_PATH) {
+        reader.faults.push(format!("SSO_CALLBACK_URL must end with {}", state::SSO_PATH));
+    }
+    let openid = OpenId::new(trust.clone(), PROMPT);
+    let openid = match reader.environment.strictness() {
+        Strictness::Production => openid,
+        Strictness::Development | Strictness::Test => openid.allowing_loopback(),
+    };
+    Some(SignOns { openid, callback, lifetime })
 }
 
 /// The address of the variable `name`, or else `known`, which is one.

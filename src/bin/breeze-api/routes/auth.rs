@@ -79,9 +79,7 @@ async fn login(
     columns: Columns,
     Json(body): Json<Login>,
 ) -> Result<Response, Problem> {
-    if body.mfa_code.is_some() && body.recovery_code.is_some() {
-        return Err(Problem::unprocessable("send mfaCode or recoveryCode, not both"));
-    }
+    let codes = Codes::one_of(body.mfa_code, body.recovery_code)?;
     let now = app.clock.now();
     app.limits.may_log_in(&body.email, now).await?;
     let user = app.data.user_by_email(body.email.trim()).await?;
@@ -93,18 +91,51 @@ async fn login(
     };
     // Before a code is spent for them: a process that has lost its lease spends none.
     let session = Beginning::of(&app, &columns, &user, user.mfa_enabled)?;
-    let passed = match &body.recovery_code {
-        Some(code) => recovery_codes::pass(&app, &columns, &user, code).await,
-        None => second_factor(&app, &columns, &user, body.mfa_code.as_deref()).await,
-    };
-    if let Err(refused) = passed {
-        let was_tried = body.mfa_code.is_some() || body.recovery_code.is_some();
-        if was_tried && refused.status() == StatusCode::UNAUTHORIZED {
-            app.limits.login_failed(&body.email, now).await;
-        }
-        return Err(refused);
-    }
+    pass(&app, &columns, &user, &codes).await?;
     session.begin(&app, &columns, user).await
+}
+
+/// What was sent to prove a second factor with, if anything.
+pub(super) enum Codes {
+    Nothing,
+    OneTime(String),
+    Recovery(SecretString),
+}
+
+impl Codes {
+    pub(super) fn one_of(
+        mfa_code: Option<String>,
+        recovery_code: Option<SecretString>,
+    ) -> Result<Self, Problem> {
+        match (mfa_code, recovery_code) {
+            (None, None) => Ok(Self::Nothing),
+            (Some(code), None) => Ok(Self::OneTime(code)),
+            (None, Some(code)) => Ok(Self::Recovery(code)),
+            _ => Err(Problem::unprocessable("send mfaCode or recoveryCode, not both")),
+        }
+    }
+}
+
+/// Demands that `codes` prove the second factor of whoever is enrolled. A wrong code is a
+/// failed login of theirs.
+pub(super) async fn pass(
+    app: &App,
+    columns: &Columns,
+    user: &User,
+    codes: &Codes,
+) -> Result<(), Problem> {
+    let passed = match codes {
+        Codes::Nothing => return second_factor(app, columns, user, None).await,
+        Codes::OneTime(code) => second_factor(app, columns, user, Some(code)).await,
+        Codes::Recovery(code) => recovery_codes::pass(app, columns, user, code).await,
+    };
+    if let Err(refused) = &passed
+        && refused.status() == StatusCode::UNAUTHORIZED
+    {
+        let account = user.email.as_deref().unwrap_or_default();
+        app.limits.login_failed(account, app.clock.now()).await;
+    }
+    passed
 }
 
 /// Demands a code, of whoever is enrolled.

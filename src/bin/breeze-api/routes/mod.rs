@@ -20,6 +20,7 @@ mod recovery_reissue;
 mod row;
 mod session;
 mod sign_in;
+mod sign_on;
 mod sso_providers;
 mod tenant_variables;
 mod users;
@@ -80,6 +81,7 @@ pub(crate) fn router(app: App, doors: Doors, sealed: SealedLayer, extra: Router)
     let open = auth::open()
         .merge(agents::open())
         .merge(password_reset::routes())
+        .merge(sign_on::routes())
         .merge(session::routes(doors.sessions));
     let api = known.merge(by_key).merge(watching).merge(open);
     let api = api.layer(layers::from_fn(middleware::answer_in_time)).layer(sealed);

@@ -90,6 +90,7 @@ async fn mail(app: &App, email: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn hashed(token: &str) -> String {
+/// What is stored of `token`.
+pub(super) fn hashed(token: &str) -> String {
     Sha256::digest(token.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
 }

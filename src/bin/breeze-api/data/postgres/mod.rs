@@ -8,6 +8,7 @@ mod mfa;
 mod password_resets;
 mod recovery_codes;
 mod refresh_tokens;
+mod sign_ons;
 mod sso_providers;
 mod tenant_variables;
 mod users;
