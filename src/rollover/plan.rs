@@ -707,6 +707,7 @@ mod tests {
         assert_eq!(action(&world), Action::Probe, "whoever is behind");
         world.ask_at = Some(world.now.plus(Duration::from_millis(1)));
         assert_eq!(action(&world), Action::Wait(Blocker::Asking));
+        world.ask_at = None;
         world.rollover.probed_at = Some(world.now);
         assert_eq!(action(&world), Action::Wait(Blocker::Replicas(1)));
         world.behind.clear();

@@ -65,16 +65,16 @@ pub struct Site {
     pub address: String,
     pub mood: Arc<Mutex<Mood>>,
     pub gate: Arc<Gate>,
-    calls: Arc<AtomicU64>,
     server: JoinHandle<()>,
 }
 
-/// Holds requests up before they are answered, until it is opened.
+/// Counts requests, and holds them up before they are answered, until it is opened.
 #[derive(Debug, Default)]
 pub struct Gate {
     shut: Mutex<Option<String>>,
     opened: Notify,
     reached: Notify,
+    calls: AtomicU64,
 }
 
 impl Gate {
@@ -112,18 +112,17 @@ pub fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 impl Site {
     pub async fn start(router: Router) -> Self {
         let (mood, gate) = (Arc::new(Mutex::new(Mood::Well)), Arc::<Gate>::default());
-        let calls = Arc::<AtomicU64>::default();
-        let moods = (Arc::clone(&mood), Arc::clone(&gate), Arc::clone(&calls));
+        let moods = (Arc::clone(&mood), Arc::clone(&gate));
         let router = router.layer(from_fn_with_state(moods, answer));
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let address = format!("http://{}", listener.local_addr().unwrap());
         let server = tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
-        Self { address, mood, gate, calls, server }
+        Self { address, mood, gate, server }
     }
 
     /// How often it was called.
     pub fn calls(&self) -> u64 {
-        self.calls.load(Ordering::Relaxed)
+        self.gate.calls.load(Ordering::Relaxed)
     }
 
     /// A server of another protocol than HTTP: `speak` is what it does with a connection,
@@ -146,7 +145,7 @@ impl Site {
                 });
             }
         });
-        Self { address, mood, gate, calls: Arc::default(), server }
+        Self { address, mood, gate, server }
     }
 
     pub fn is(&self, mood: Mood) {
@@ -161,11 +160,11 @@ impl Drop for Site {
 }
 
 async fn answer(
-    State((mood, gate, calls)): State<(Arc<Mutex<Mood>>, Arc<Gate>, Arc<AtomicU64>)>,
+    State((mood, gate)): State<(Arc<Mutex<Mood>>, Arc<Gate>)>,
     request: Request,
     next: Next,
 ) -> Response {
-    calls.fetch_add(1, Ordering::Relaxed);
+    gate.calls.fetch_add(1, Ordering::Relaxed);
     let asked = format!("{} {}", request.method(), request.uri().path());
     let mood = *locked(&mood);
     match mood {
