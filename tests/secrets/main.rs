@@ -13,6 +13,9 @@ mod classes;
 #[allow(dead_code, reason = "nobody crashes it here")]
 mod cluster;
 mod database_role;
+#[path = "../faults/pooler.rs"]
+#[allow(dead_code, reason = "none is wanted here")]
+mod pooler;
 #[path = "../faults/proxy.rs"]
 #[allow(dead_code, reason = "not every link is wanted here")]
 mod proxy;

@@ -55,8 +55,6 @@ pub(crate) use canonical::parts;
 #[cfg(feature = "store")]
 pub(crate) use check::weakness;
 #[cfg(any(feature = "postgres", feature = "redis"))]
-pub(crate) use environment::login;
-#[cfg(any(feature = "postgres", feature = "redis"))]
 pub(crate) use environment::user_info;
 #[cfg(feature = "store")]
 pub(crate) use previous::previous;
