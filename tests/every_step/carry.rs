@@ -62,7 +62,13 @@ impl Ground {
                 if rollover.pass > 1 {
                     self.scene.yields().await;
                 }
-                Ok(by.worker.rewrap(id, rollover.pass).await?)
+                by.worker.rewrap(id, rollover.pass).await?;
+                let pass = by.worker.replica().store().pass(id, rollover.pass).await?;
+                if pass.is_some_and(|pass| pass.finished < pass.ranges) {
+                    // A range whose claim had no answer is free in a while.
+                    tokio::time::sleep(Duration::from_millis(40)).await;
+                }
+                Ok(())
             }
             Blocker::Lifetime(until) | Blocker::Grace(until) => {
                 self.clock.advance(until.since(self.clock.now()));

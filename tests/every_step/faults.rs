@@ -157,7 +157,6 @@ async fn whatever_goes_wrong(database: Database, class: Class, mode: Mode) {
     let before = plaintexts(ground.survivor.worker.replica()).await;
     assert_eq!(before.len() as u64, 4 * u64::from(ROWS));
     let (struck, mut told) = (Arc::<Mutex<Struck>>::default(), BTreeSet::new());
-    let mut rollovers = 0;
     for course in &courses {
         let sound = ground.goes(course).await;
         let steps = ground.steps(sound.id).await;
@@ -170,7 +169,6 @@ async fn whatever_goes_wrong(database: Database, class: Class, mode: Mode) {
                     steps,
                     "{course:?}: {script:?}"
                 );
-                rollovers += 1;
                 if class == Class::Sealing {
                     let now = plaintexts(ground.survivor.worker.replica()).await;
                     assert!(now == before, "{course:?}: {script:?}");
@@ -188,7 +186,6 @@ async fn whatever_goes_wrong(database: Database, class: Class, mode: Mode) {
         let spared: Vec<_> = told.difference(&calls).collect();
         assert!(spared.is_empty(), "{fault:?} never struck {spared:?}");
     }
-    eprintln!("{} courses, {} strikes, {rollovers} rollovers", courses.len(), struck.len());
 }
 
 each_class!(

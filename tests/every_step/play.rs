@@ -17,8 +17,8 @@ pub(crate) struct Play {
     /// The rollover's last change, and how it left it.
     revision: u64,
     last: Value,
-    /// What was done since it came into its phase.
-    done: Vec<String>,
+    /// What was done last since it came into its phase.
+    done: Option<String>,
     /// Every step that the audit trail tells.
     told: BTreeSet<String>,
     /// Rows that need the old key, as the application counts them.
@@ -39,15 +39,17 @@ pub(crate) struct Edit {
 }
 
 /// Where something can go wrong: how the rollover came into its phase, what was done
-/// there so far, and the call that is made now. What was before the phase makes no
-/// difference in it.
+/// there last, and the call that is made now. What was before makes no difference.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Place {
     from: Option<Phase>,
     phase: Phase,
-    done: Vec<String>,
+    done: Option<String>,
     pub(crate) call: String,
 }
+
+const RENEW: &str = "renew";
+const NOTE: &str = "note";
 
 impl Play {
     pub(crate) fn of(course: &Course, note: String) -> Self {
@@ -56,7 +58,7 @@ impl Play {
             happened: 0,
             revision: 0,
             last: Value::Null,
-            done: vec![],
+            done: None,
             told: BTreeSet::new(),
             needing: 1,
             edit: None,
@@ -103,11 +105,14 @@ impl Play {
 
     /// Where `call` is made.
     pub(crate) fn place(&self, call: Call<'_>) -> Place {
+        let call = self.named(call);
+        // What comes again and again is struck once a phase.
+        let is_recurrent = call == RENEW || call.starts_with(NOTE);
         Place {
             from: self.happened.checked_sub(1).map(|before| self.phase(before)),
             phase: self.here(),
-            done: self.done.clone(),
-            call: self.named(call),
+            done: self.done.clone().filter(|_| !is_recurrent),
+            call,
         }
     }
 
@@ -119,8 +124,8 @@ impl Play {
                 (None, Some(RolloverChange::Move(next))) => self.noted(next),
                 (None, _) => "change".to_owned(),
             },
-            Call::Write(table, rows) => format!("write {} of {}", rows.len(), table.table.name()),
-            Call::Renew(_) => "renew".to_owned(),
+            Call::Write(_, rows) => format!("write {}", rows.len()),
+            Call::Renew(_) => RENEW.to_owned(),
             other => format!("{other:?}"),
         }
     }
@@ -131,14 +136,14 @@ impl Play {
         let differs = |(name, value): &(&String, &Value)| self.last.get(name) != Some(value);
         let fields = next.as_object().unwrap().iter().filter(differs).map(|(name, _)| name);
         let fields = fields.filter(|name| !["revision", "updatedAt"].contains(&name.as_str()));
-        format!("note {}", fields.cloned().collect::<Vec<_>>().join(", "))
+        format!("{NOTE} {}", fields.cloned().collect::<Vec<_>>().join(", "))
     }
 
-    /// A call was made. What comes again and again while something is waited for is one.
+    /// A call was made, other than those that are made again and again while something is
+    /// waited for.
     pub(crate) fn made(&mut self, call: Call<'_>) {
-        let name = self.named(call);
-        if !matches!(call, Call::Commit(_) | Call::Renew(_)) && self.done.last() != Some(&name) {
-            self.done.push(name);
+        if !matches!(call, Call::Commit(_) | Call::Renew(_)) {
+            self.done = Some(self.named(call));
         }
     }
 
@@ -152,11 +157,11 @@ impl Play {
         (self.revision, self.last) = (next.revision, json!(next));
         if next.phase != self.here() {
             self.happened += 1;
-            self.done.clear();
+            self.done = None;
         }
         for entry in &change.audit {
             self.told.insert(entry.action.clone());
-            self.done.push(entry.action.clone());
+            self.done = Some(entry.action.clone());
         }
     }
 }

@@ -85,11 +85,11 @@ async fn each_step_is_done_once(database: Database, class: Class, mode: Mode) {
             let driving = async {
                 tokio::join!(
                     async {
-                        ahead(round % 2 == 0).await;
+                        ahead(round.is_multiple_of(2)).await;
                         ground.carry(&one, begun.id).await
                     },
                     async {
-                        ahead(round % 2 == 1).await;
+                        ahead(!round.is_multiple_of(2)).await;
                         ground.carry(&two, begun.id).await
                     },
                 )
