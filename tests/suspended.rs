@@ -203,7 +203,8 @@ async fn a_process_that_is_stopped_in_the_middle_of_a_change_costs_nobody_the_le
     let lock = "SELECT FROM rollover.key WHERE state = 'staged' FOR SHARE";
     sqlx::query(lock).execute(&mut *key).await.unwrap();
     let path = give_up.clone();
-    let asked = tokio::spawn(async move { admin.ask(Method::POST, &path, Some(json!({}))).await });
+    let asked =
+        tokio::spawn(async move { admin.ask(http::Method::POST, &path, Some(json!({}))).await });
     becomes("wait_event_type = 'Lock'").await;
     stopped.signal("STOP").await;
     key.commit().await.unwrap();
