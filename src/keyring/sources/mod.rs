@@ -54,7 +54,7 @@ pub(crate) use canonical::login;
 pub(crate) use canonical::parts;
 #[cfg(feature = "store")]
 pub(crate) use check::weakness;
-#[cfg(any(feature = "postgres", feature = "redis"))]
+#[cfg(feature = "store")]
 pub(crate) use environment::user_info;
 #[cfg(feature = "store")]
 pub(crate) use previous::previous;

@@ -17,7 +17,9 @@ mod rollover;
 use std::{str::FromStr, time::Duration};
 
 pub(crate) use acceptor::AcceptorRow;
-pub(crate) use audit::{AuditRow, NewAuditRow, with_microseconds};
+#[cfg(feature = "sqlite")]
+pub(crate) use audit::with_microseconds;
+pub(crate) use audit::{AuditRow, NewAuditRow};
 pub(crate) use key::KeyRow;
 pub(crate) use link::{LinkRow, UnchainedRow, WALK};
 pub(crate) use passes::{PassRow, QuarantineRow, RangeRow};
