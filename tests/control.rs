@@ -111,6 +111,26 @@ async fn a_hard_rollover_can_be_gone_back_on(database: Database) {
     assert_eq!(plaintexts(replica).await, before);
 }
 
+/// Twice over: of four keys nothing is left behind, whichever was in use when.
+async fn a_hard_rollover_takes_over_in_the_midst_and_loses_no_value(database: Database) {
+    fill(&database, 20).await;
+    let process = join(&database).await;
+    let before = plaintexts(process.worker.replica()).await;
+    let mut running = about_to_rewrap(&process, Mode::Graceful, None).await;
+    for _ in 0..2 {
+        let over =
+            Request { supersede: Some(running), ..request(Secret::AppEncryptionKey, Mode::Hard) };
+        let next = process.begin(over).await.unwrap().id;
+        process.carry_until(next, |by| matches!(by, Blocker::Bulk)).await.unwrap();
+        let ended = process.operator().rollover(running).await.unwrap();
+        assert_eq!((ended.phase, ended.superseded_by()), (Phase::Retired, Some(next)));
+        running = next;
+    }
+    process.carry(running).await.unwrap();
+    assert_eq!(process.operator().rollover(running).await.unwrap().phase, Phase::Retired);
+    assert_eq!(plaintexts(process.worker.replica()).await, before);
+}
+
 async fn a_rollover_can_be_given_up_before_the_new_key_makes_anything(database: Database) {
     let process = join(&database).await;
     let id = process.begin(request(Secret::JwtSecret, Mode::Graceful)).await.unwrap().id;
@@ -217,6 +237,7 @@ async fn a_ceiling_holds_for_all_tasks_of_all_replicas_together(database: Databa
 
 on_both_databases!(
     a_rollover_can_be_paused_and_gone_back_on_in_the_middle_of_a_pass,
+    a_hard_rollover_takes_over_in_the_midst_and_loses_no_value,
     a_hard_rollover_can_be_gone_back_on,
     a_rollover_can_be_given_up_before_the_new_key_makes_anything,
     bad_values_can_be_accepted_on_the_way_back_too,

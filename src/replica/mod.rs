@@ -41,7 +41,7 @@ pub(crate) use told::Told;
 
 use crate::{
     catalog::{Class, Secret},
-    clock::Clock,
+    clock::{Clock, Timestamp},
     envelope::Target,
     ids::{Epoch, KeyId, ReplicaId},
     keyring::{
@@ -49,6 +49,7 @@ use crate::{
         sources::{Environment, Managed, canonical, derived_id},
     },
     material::Material,
+    rollover::{Mode, Rollover},
     store::{
         Custody, KeyRecord, Store,
         custody::{self, NewKey, Usage},
@@ -267,7 +268,8 @@ impl Replica {
     }
 
     /// Retired keys under which a rollover in progress may still find values: the one
-    /// that it replaces, and those of rollovers before it.
+    /// that it replaces, those of rollovers before it, and, of a hard one, all that it
+    /// retired, or that those did which it took over from.
     async fn reopened(&self, custody: &Custody) -> Result<Vec<(Secret, KeyId)>, ReplicaError> {
         let active = self.store.active_rollovers().await?;
         let retired = |secret, id| {
@@ -277,13 +279,40 @@ impl Replica {
                 .any(|key| key.secret == secret && key.id == id && key.state == KeyState::Retired)
         };
         let rewraps = active.iter().any(|r| r.secret.entry().class == Class::Sealing);
-        let earlier = if rewraps { custody::retired(custody) } else { vec![] };
+        let mut earlier = if rewraps { custody::retired(custody) } else { vec![] };
+        let is_hard =
+            |r: &&Rollover| r.mode == Mode::Hard && r.secret.entry().class == Class::Sealing;
+        for hard in active.iter().filter(is_hard) {
+            let since = self.began(hard).await?;
+            let given_up = |key: &&KeyRecord| {
+                key.secret == hard.secret
+                    && key.state == KeyState::Retired
+                    && key.compromised_at.is_some_and(|at| at >= since)
+            };
+            let given_up = custody.keys.iter().filter(given_up);
+            earlier.extend(given_up.map(|key| (key.secret, key.id.clone())));
+        }
         Ok(active
             .into_iter()
             .filter(|rollover| retired(rollover.secret, rollover.from_key.clone()))
             .map(|rollover| (rollover.secret, rollover.from_key))
             .chain(earlier)
             .collect())
+    }
+
+    /// When a hard rollover began, or the first of those that it took over from: what was
+    /// given up since is still to be moved.
+    async fn began(&self, hard: &Rollover) -> Result<Timestamp, ReplicaError> {
+        const RECENT: u32 = 200;
+        let (mut chain, mut began) = (vec![hard.id], hard.created_at);
+        // Newest first: whoever was taken over from comes after whoever took over.
+        for earlier in self.store.rollovers(None, RECENT).await? {
+            if earlier.superseded_by().is_some_and(|by| chain.contains(&by)) {
+                chain.push(earlier.id);
+                began = began.min(earlier.created_at);
+            }
+        }
+        Ok(began)
     }
 
     /// `material`, in its canonical form, as a staged key, sealed for custody: not stored yet.

@@ -138,6 +138,12 @@ impl Rollover {
         self.revoked_at.is_some() || self.revoking_at.is_some()
     }
 
+    /// The hard rollover that took over from it, if one did.
+    #[must_use]
+    pub fn superseded_by(&self) -> Option<RolloverId> {
+        self.report.as_ref()?["supersededBy"].as_str()?.parse().ok()
+    }
+
     /// The cut-off that it waits for, if it waits for one.
     #[must_use]
     pub fn awaited_cut_off(&self) -> Option<&CutOff> {
