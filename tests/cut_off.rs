@@ -42,6 +42,9 @@ fn acceptance(of: &CutOff, replica: ReplicaId) -> Acceptance {
     of.replicas.iter().find(|acceptor| acceptor.replica == replica).unwrap().acceptance
 }
 
+/// A lease that holds on a busy machine.
+const LASTING: Duration = Duration::from_secs(2);
+
 /// A driver, and a replica beside it that reads the new key when the old one is retired,
 /// and not yet that it is.
 struct Two {
@@ -55,8 +58,8 @@ impl Two {
     /// `slow` renews its lease without ever applying the epoch that lacks the old key.
     async fn until_retired(database: &Database, mode: Mode) -> Self {
         let store = database.store();
-        let driver = ByHand::join(Arc::clone(&store)).await.unwrap();
-        let slow = ByHand::join(Arc::clone(&store)).await.unwrap();
+        let driver = ByHand::join_for(Arc::clone(&store), LASTING).await.unwrap();
+        let slow = ByHand::join_for(Arc::clone(&store), LASTING).await.unwrap();
         let id = driver.begin(request(Secret::JwtSecret, mode)).await.unwrap().id;
         let two = Self { store, driver, slow, id };
         loop {
@@ -100,7 +103,7 @@ async fn nothing_is_cut_off_before_every_replica_has_acknowledged(database: Data
         let seen = two.driver.operator().replicas().await.unwrap().replicas;
         let seen = seen.iter().find(|view| view.replica.id == slow.id()).unwrap();
         assert!(seen.awaited.iter().any(|a| a.acknowledgement == Acknowledgement::CutOff));
-        tokio::time::sleep(Duration::from_millis(50)).await;
+        tokio::time::sleep(LASTING / 10).await;
     }
 
     // It applies the epoch, and one request goes on with the keychain of before.

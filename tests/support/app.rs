@@ -39,6 +39,8 @@ pub fn variables() -> BTreeMap<&'static str, &'static str> {
         ("APP_ENCRYPTION_KEY_ID", "k-2024"),
         ("MFA_ENCRYPTION_KEY", MFA_KEY),
         ("BREEZE_ROOT_KEY", ROOT_KEY),
+        // Nobody makes it.
+        ("AGENT_ENROLLMENT_SECRET", "what an installer of the tests presents 0123456789"),
     ])
 }
 

@@ -1,9 +1,6 @@
 //! Databases in a file.
 
-use std::{
-    env,
-    path::{Path, PathBuf},
-};
+use std::{env, path::PathBuf, process::Command, sync::OnceLock};
 
 use sqlx::{
     SqlitePool,
@@ -18,11 +15,21 @@ pub struct File {
 }
 
 /// Names a database file that does not exist yet: in memory, where the system has a folder
-/// for that. Tests kill processes, never the machine: nothing needs the disk.
+/// with room for that. Tests kill processes, never the machine: nothing needs the disk.
 pub fn file() -> File {
-    let memory = Path::new("/dev/shm");
-    let folder = if memory.is_dir() { memory.to_owned() } else { env::temp_dir() };
-    File { folder: tempfile::tempdir_in(folder).unwrap() }
+    static PLACE: OnceLock<PathBuf> = OnceLock::new();
+    let place = PLACE.get_or_init(|| in_memory().unwrap_or_else(env::temp_dir));
+    File { folder: tempfile::tempdir_in(place).unwrap() }
+}
+
+/// The folder in memory, if it has room for many databases.
+fn in_memory() -> Option<PathBuf> {
+    const ENOUGH_KIB: u64 = 4 << 20;
+    let folder = "/dev/shm";
+    let told = Command::new("df").args(["-Pk", folder]).output().ok()?;
+    let told = String::from_utf8(told.stdout).ok()?;
+    let free: u64 = told.lines().nth(1)?.split_whitespace().nth(3)?.parse().ok()?;
+    (free > ENOUGH_KIB).then(|| folder.into())
 }
 
 impl File {
