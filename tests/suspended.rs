@@ -203,8 +203,9 @@ async fn a_process_that_is_stopped_in_the_middle_of_a_change_costs_nobody_the_le
     let lock = "SELECT FROM rollover.key WHERE state = 'staged' FOR SHARE";
     sqlx::query(lock).execute(&mut *key).await.unwrap();
     let path = give_up.clone();
-    let asked =
-        tokio::spawn(async move { admin.ask(http::Method::POST, &path, Some(json!({}))).await });
+    let asked = tokio::spawn(async move {
+        admin.ask(http::Method::POST, &path, Some(json!({ "reason": "a test" }))).await
+    });
     becomes("wait_event_type = 'Lock'").await;
     stopped.signal("STOP").await;
     key.commit().await.unwrap();
@@ -223,7 +224,7 @@ async fn a_process_that_is_stopped_in_the_middle_of_a_change_costs_nobody_the_le
     timeout(Duration::from_secs(20), serves).await.expect("nobody waits for it for long");
     assert!(meanwhile > 0, "it was not stopped in the middle");
     assert_ne!(phase().await, Phase::Abandoned, "what it did not commit is undone");
-    other_admin.post(&give_up, json!({})).await.expect(200);
+    other_admin.post(&give_up, json!({ "reason": "a test" })).await.expect(200);
     other_client.get("/ready").await.expect(200);
     assert!(!other.stderr().contains("the lease has run out"), "{}", other.stderr());
     drop(in_flight);
