@@ -215,13 +215,7 @@ impl Operator {
         let ends = match &superseded {
             Some(world) => {
                 let because = "a hard rollover takes over";
-                let step = step::Step {
-                    rollover: &world.rollover,
-                    from_state: world.from_state,
-                    actor: actor.clone(),
-                    because,
-                    now,
-                };
+                let step = step::Step { now, ..step::Step::of(world, actor.clone(), because) };
                 Some(step.supersede(id, world.to_state)?)
             }
             None => None,
@@ -412,13 +406,8 @@ impl Operator {
     async fn ask_again(&self, id: RolloverId) -> Result<(), Refusal> {
         let world = self.world(id).await?;
         if world.rollover.ask_at.is_some() && world.rollover.asked_by.is_none() {
-            let step = step::Step {
-                rollover: &world.rollover,
-                from_state: world.from_state,
-                actor: Actor::System,
-                because: "an operator wants it retired",
-                now: world.now,
-            };
+            let because = "an operator wants it retired";
+            let step = step::Step::of(&world, Actor::System, because);
             self.worker.commit(&step.ask_again()).await?;
         }
         Ok(())
@@ -558,13 +547,7 @@ impl Operator {
         let because = checked_reason(why)?;
         for _ in 0..TRIES {
             let world = self.world(id).await?;
-            let change = make(&step::Step {
-                rollover: &world.rollover,
-                from_state: world.from_state,
-                actor: actor.clone(),
-                because: &because,
-                now: world.now,
-            })?;
+            let change = make(&step::Step::of(&world, actor.clone(), &because))?;
             if let Committed::Done(_) = self.worker.commit(&change).await? {
                 self.worker.look_now(id).await;
                 return self.rollover(id).await;

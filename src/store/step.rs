@@ -15,7 +15,7 @@ use crate::{
     clock::Timestamp,
     ids::{KeyId, RolloverId},
     keyring::KeyState,
-    rollover::{CutOff, Event, IllegalTransition, Mode, Phase, Rollover},
+    rollover::{CutOff, Event, IllegalTransition, Mode, Phase, Rollover, World},
 };
 
 use super::{
@@ -35,6 +35,15 @@ pub struct Step<'a> {
     pub because: &'a str,
     /// When.
     pub now: Timestamp,
+}
+
+impl<'a> Step<'a> {
+    /// A step of the rollover of `world`, as that was looked at.
+    #[must_use]
+    pub const fn of(world: &'a World, actor: Actor, because: &'a str) -> Self {
+        let (rollover, from_state, now) = (&world.rollover, world.from_state, world.now);
+        Self { rollover, from_state, actor, because, now }
+    }
 }
 
 impl Step<'_> {

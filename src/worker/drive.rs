@@ -23,8 +23,8 @@ use crate::{
     ids::RolloverId,
     keyring::Origin,
     material::Material,
-    rollover::{Action, Blocker, Mode, Phase, Planned, World, is_dry, plan},
-    store::{Actor, Change, Committed, KeyRecord, NewRange, StoreError, step::Step},
+    rollover::{Action, Blocker, Mode, Phase, Planned, Rollover, World, is_dry, plan},
+    store::{Actor, Change, Committed, KeyRecord, NewRange, PassProgress, StoreError, step::Step},
 };
 
 /// When to look at a rollover again.
@@ -300,24 +300,30 @@ impl Worker {
         Ok(())
     }
 
+    /// How far each of its passes came.
+    pub(crate) async fn passes(
+        &self,
+        rollover: &Rollover,
+    ) -> Result<Vec<PassProgress>, DriveError> {
+        let mut passes = vec![];
+        for pass in 1..=rollover.pass {
+            passes.extend(self.replica.store().pass(rollover.id, pass).await?);
+        }
+        Ok(passes)
+    }
+
     /// What the rollover did, once it is at its end.
     async fn report(&self, world: &World) -> Result<serde_json::Value, DriveError> {
         let rollover = &world.rollover;
-        let (mut scanned, mut rewrapped, mut superseded) = (0, 0, 0);
-        for pass in 1..=rollover.pass {
-            if let Some(pass) = self.replica.store().pass(rollover.id, pass).await? {
-                scanned += pass.scanned;
-                rewrapped += pass.rewrapped;
-                superseded += pass.superseded;
-            }
-        }
+        let passes = self.passes(rollover).await?;
+        let sum = |of: fn(&PassProgress) -> u64| passes.iter().map(of).sum::<u64>();
         let quarantined = self.replica.store().quarantined(u32::MAX).await?.len();
         Ok(json!({
             "seconds": world.now.since(rollover.created_at).as_secs_f64(),
             "passes": rollover.pass,
-            "rowsScanned": scanned,
-            "rowsRewrapped": rewrapped,
-            "rowsThatKeptAnEdit": superseded,
+            "rowsScanned": sum(|pass| pass.scanned),
+            "rowsRewrapped": sum(|pass| pass.rewrapped),
+            "rowsThatKeptAnEdit": sum(|pass| pass.superseded),
             "valuesQuarantined": quarantined,
             "elsewhere": rollover.secret.entry().elsewhere,
         }))
@@ -325,8 +331,7 @@ impl Worker {
 }
 
 pub(super) fn step<'a>(world: &'a World, because: &'a str) -> Step<'a> {
-    let (rollover, from_state) = (&world.rollover, world.from_state);
-    Step { rollover, from_state, actor: Actor::System, because, now: world.now }
+    Step::of(world, Actor::System, because)
 }
 
 const fn waits(after: Duration, blocker: Blocker) -> Halt {

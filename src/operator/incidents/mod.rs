@@ -7,7 +7,7 @@
 mod drive;
 mod report;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::json;
 use uuid::Uuid;
@@ -16,10 +16,10 @@ pub use drive::Emergencies;
 
 use super::{Operator, Refusal, checked_reason};
 use crate::{
-    catalog::Secret,
+    catalog::{Class, Secret},
     clock::Timestamp,
-    incident::{Incident, State, plan_of},
-    store::{Actor, AuditEntry, Custody, KeyRecord, Outcome},
+    incident::{Incident, State, Step, plan_of},
+    store::{Actor, AuditEntry, ColumnCensus, Custody, KeyRecord, Outcome},
     worker::primary,
 };
 
@@ -54,9 +54,14 @@ impl Operator {
         let secrets: BTreeSet<_> = exposure.secrets.into_iter().collect();
         let secrets: Vec<_> = secrets.into_iter().collect();
         let mut steps = plan_of(&secrets, |secret| primary(&custody, secret).is_some());
+        let seals = |step: &Step| !step.is_over() && step.secret.entry().class == Class::Sealing;
+        let columns = match steps.iter().any(seals) {
+            true => self.census().await?.columns,
+            false => vec![],
+        };
         for step in steps.iter_mut().filter(|step| !step.is_over()) {
             step.invalidates = self.worker.invalidates(step.secret).await?;
-            step.sealed = self.sealed_by(step.secret).await?;
+            step.sealed = sealed_by(step.secret, &columns);
             step.also = also_accepted(&custody, step.secret);
         }
         let incident = Incident {
@@ -67,7 +72,7 @@ impl Operator {
             secrets,
             exposed_since: exposure.since,
             reason,
-            opened_by: name(&actor),
+            opened_by: actor.to_string(),
             opened_at: now,
             confirmed_by: None,
             confirmed_at: None,
@@ -113,7 +118,7 @@ impl Operator {
         let now = self.worker.replica().clock().now();
         let confirmed = Incident {
             state: State::Running,
-            confirmed_by: Some(name(&actor)),
+            confirmed_by: Some(actor.to_string()),
             confirmed_at: Some(now),
             ..incident
         };
@@ -185,11 +190,18 @@ impl Operator {
     }
 }
 
-fn name(actor: &Actor) -> String {
-    match actor {
-        Actor::System => "system".to_owned(),
-        Actor::User { id, email } => email.clone().unwrap_or_else(|| id.to_string()),
-    }
+/// How many values of `columns` are sealed by `secret`, by column.
+fn sealed_by(secret: Secret, columns: &[ColumnCensus]) -> BTreeMap<String, u64> {
+    let form = match (secret, secret.entry().class) {
+        (Secret::MfaEncryptionKey, _) => "mfa:",
+        (_, Class::Sealing) => "enc:",
+        _ => return BTreeMap::new(),
+    };
+    let count = |column: &ColumnCensus| {
+        let of_it = column.values.iter().filter(|(of, _)| of.starts_with(form));
+        (column.column.clone(), of_it.map(|(_, count)| count).sum())
+    };
+    columns.iter().map(count).filter(|(_, count)| *count > 0).collect()
 }
 
 /// Other secrets that accept a value under which `secret` is, or was until now, accepted:

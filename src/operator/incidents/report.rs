@@ -1,12 +1,11 @@
 //! Makes the report of an incident from what the store holds.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use uuid::Uuid;
 
-use super::super::{Operator, Refusal, RolloverView};
+use super::super::{Operator, Refusal};
 use crate::{
-    catalog::{Class, Secret},
     clock::Timestamp,
     incident::{Affected, CutOffOf, Incident, Progress, Report, Step, Told},
     rollover::{Phase, Rollover},
@@ -41,7 +40,8 @@ impl Operator {
             if let Some(view) = view
                 && let Some(cut_off) = view.rollover.cut_off.clone()
             {
-                let rows_rewrapped = self.rows_rewrapped(&view).await?;
+                let passes = self.worker.passes(&view.rollover).await?;
+                let rows_rewrapped = passes.iter().map(|pass| pass.rewrapped).sum();
                 cut_offs.push(CutOffOf { secret: step.secret, rows_rewrapped, cut_off });
             }
         }
@@ -66,16 +66,6 @@ impl Operator {
         })
     }
 
-    /// Rows that a rollover has rewrapped, in all its passes.
-    async fn rows_rewrapped(&self, view: &RolloverView) -> Result<u64, Refusal> {
-        let mut rows = 0;
-        for pass in 1..=view.rollover.pass {
-            let pass = self.worker.replica().store().pass(view.rollover.id, pass).await?;
-            rows += pass.map_or(0, |pass| pass.rewrapped);
-        }
-        Ok(rows)
-    }
-
     /// Whom it concerns; `None` where they cannot be listed.
     async fn affected(&self, incident: &Incident) -> Option<Vec<Affected>> {
         let Some(impact) = self.worker.impact() else { return Some(vec![]) };
@@ -84,24 +74,6 @@ impl Operator {
             affected.extend(impact.affected(step.secret).await?);
         }
         Some(affected.into_iter().collect())
-    }
-
-    /// How many values are sealed by `secret`, by column.
-    pub(super) async fn sealed_by(&self, secret: Secret) -> Result<BTreeMap<String, u64>, Refusal> {
-        let form = match (secret, secret.entry().class) {
-            (Secret::MfaEncryptionKey, _) => "mfa:",
-            (_, Class::Sealing) => "enc:",
-            _ => return Ok(BTreeMap::new()),
-        };
-        let mut sealed = BTreeMap::new();
-        for column in self.census().await?.columns {
-            let of_it = column.values.iter().filter(|(of, _)| of.starts_with(form));
-            let count: u64 = of_it.map(|(_, count)| count).sum();
-            if count > 0 {
-                sealed.insert(column.column, count);
-            }
-        }
-        Ok(sealed)
     }
 }
 
